@@ -1,0 +1,163 @@
+"""What is known about footage, shots, clips, takes and verdicts: plain records, written to disk as JSON.
+
+Knows no file format but its own, no library but pydantic, and never opens a video.
+"""
+
+from datetime import date
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lora_studio.taxonomy import UNKNOWN
+
+
+class Record(BaseModel):
+    """A frozen record that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rights(Record):
+    """Who owns footage and what may be done with it. Training needs `ai_training = true` and an unexpired term."""
+
+    owner: str = ""
+    licence: str = ""
+    ai_training: bool = False
+    releases: str = ""
+    territory: str = "worldwide"
+    expires: date | None = None
+    withdrawn: bool = False
+
+    def objection(self, today: date) -> str | None:
+        """Why this footage may not be trained on, in words; None when it may."""
+        if self.withdrawn:
+            return "withdrawn"
+        if not self.owner:
+            return "no owner stated"
+        if not self.ai_training:
+            return "not cleared for AI training"
+        if self.expires is not None and self.expires < today:
+            return f"rights expired on {self.expires.isoformat()}"
+        return None
+
+
+class Footage(Record):
+    """One source file as it was taken in. `path` is relative to the workspace."""
+
+    footage_id: str  # first 16 hexadecimal digits of sha256
+    sha256: str
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    status: Literal["usable", "quarantined"]
+    reason: str = ""  # why it is quarantined
+    codec: str = ""
+    pixel_format: str = ""
+    width: int = 0  # upright, square pixels
+    height: int = 0
+    fps: float = 0.0
+    duration_s: float = 0.0
+    rotation: int = 0  # degrees clockwise that were needed to stand upright
+    warnings: tuple[str, ...] = ()
+    rights: Rights = Rights()
+
+
+class Tag(Record):
+    """One axis of the taxonomy for one shot: the fused answer, and what each source said."""
+
+    value: str = UNKNOWN
+    confidence: float = Field(default=0.0, ge=0.0, le=1.0)
+    status: Literal["agree", "single", "conflict", "unknown"] = "unknown"
+    source: Literal["human", "metadata", "measured", "probe", "clip", "none"] = "none"
+    scores: dict[str, dict[str, float]] = {}  # source -> value -> probability
+
+
+class Shot(Record):
+    """The part of a footage file between two cuts, normalised to a clip of its own."""
+
+    shot_id: str
+    footage_id: str
+    index: int  # order within the footage, from 0
+    start_pts: int
+    end_pts: int  # exclusive
+    time_base: tuple[int, int]  # seconds per tick as numerator, denominator
+    start_s: float
+    end_s: float
+    path: str  # the normalised MP4, relative to the workspace
+    sha256: str  # of that MP4
+    num_frames: int
+    fps: float
+    width: int
+    height: int
+    flags: dict[str, float] = {}  # black, frozen, blurred: score 0..1
+    tags: dict[str, Tag] = {}
+    measures: dict[str, float] = {}
+    content: str = ""  # what is in the picture, without camera, light or brand words
+    caption_long: str = ""
+    caption_short: str = ""
+
+
+class AdapterRef(Record):
+    """Which adapter made a take."""
+
+    run: str
+    sha256: str  # of adapter_model.safetensors
+    weight: float = 1.0
+
+
+class Take(Record):
+    """One video on the wall: generated (base or adapter) or real held-out footage shown the same way.
+
+    The sidecar `takes/<take_id>.json`; the video lies beside it as `<take_id>.mp4`. Ids are hashes: a file name tells
+    a voter nothing.
+    """
+
+    take_id: str
+    kind: Literal["real", "base", "adapter"]
+    prompt_id: str
+    prompt: str
+    seed: int
+    adapter: AdapterRef | None = None
+    clip_id: str | None = None  # for real footage
+    model: str  # base model: name and short hash
+    settings: dict[str, float | int | str | bool] = {}
+    num_frames: int
+    fps: float
+    width: int
+    height: int
+    seconds: float  # spent generating
+    video_sha256: str
+
+    @property
+    def look(self) -> str:
+        """The column of the wall this take belongs to: `real`, `base` or the run's name."""
+        return self.adapter.run if self.adapter is not None else self.kind
+
+
+class Prompt(Record):
+    """One line of the prompt sheet."""
+
+    id: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    text: str = Field(min_length=1)
+    kind: Literal["brand", "control"] = "brand"  # control prompts leave the trigger out: leakage shows there
+    clip_id: str | None = None  # the held-out clip shown beside it
+
+
+class PromptSheet(Record):
+    """prompts.toml: the prompts and the seeds every look is shown with."""
+
+    seeds: tuple[int, ...] = (0,)
+    prompts: tuple[Prompt, ...]
+
+
+class Verdict(Record):
+    """One blind vote between two takes of the same prompt and seed."""
+
+    ballot_id: str
+    reviewer: str
+    prompt_id: str
+    seed: int
+    left_take: str
+    right_take: str
+    choice: Literal["left", "right", "same", "neither"]
+    created_at: str  # UTC, ISO 8601
