@@ -1,0 +1,1 @@
+"""Training: clips on disk in, adapter and card out. Knows nothing of footage, generation or review."""

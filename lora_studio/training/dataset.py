@@ -1,0 +1,212 @@
+"""The dataset folder that training reads: its format, its writer's half and its reader. Knows no video and no model.
+
+The format belongs to the reader, so whoever builds a dataset imports `clip_features`, `encode_row`, `Manifest`,
+`hash_rows` and `save_manifest` from here. Layout: `dataset/clips` (a `datasets` DatasetDict with splits `train` and
+`held_out`, one row per clip) and `dataset/manifest.json`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, DatasetDict, Features, Sequence, Value, load_from_disk
+from pydantic import Field, ValidationError
+
+from lora_studio import files
+from lora_studio.errors import TrainingError
+from lora_studio.records import Record
+from lora_studio.workspace import Workspace
+
+SCHEMA = 1
+TRAIN, HELD_OUT = "train", "held_out"
+
+
+def clip_features() -> Features:
+    """The columns of `dataset/clips`, in order. Arrays are float16 bytes in C order (`pack_array`)."""
+    text, number, count = Value("string"), Value("float64"), Value("int32")
+    return Features(
+        {
+            "clip_id": text,
+            "shot_id": text,
+            "footage_id": text,
+            "footage_sha256": text,
+            "start_s": number,  # of the clip within its shot
+            "moments": Value("large_binary"),  # (2C, T, H, W): mean and log-variance, unscaled
+            "moments_shape": Sequence(Value("int32")),
+            "text_long": Value("large_binary"),  # (rows_long, D_text): valid rows only
+            "rows_long": count,
+            "text_short": Value("large_binary"),
+            "rows_short": count,
+            "caption_long": text,
+            "caption_short": text,
+            "motion_flow": number,  # the condition given to the model
+            "flow_measured": number,  # mean optical flow, pixels per frame at the model's size
+            "tags": text,  # JSON: axis -> value
+        }
+    )
+
+
+def pack_array(array: np.ndarray) -> bytes:
+    """Any real array as float16 bytes, C order.
+
+    Raises:
+        TrainingError: a value is not finite or does not fit float16.
+    """
+    with np.errstate(over="ignore"):
+        half = np.ascontiguousarray(array, dtype=np.float16)
+    if not np.isfinite(half).all():
+        raise TrainingError("a feature array holds values that are not finite in float16: the encoder's output is unusable")
+    return half.tobytes()
+
+
+def unpack_array(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """The inverse of `pack_array`: a float32 array of `shape`; one entry of `shape` may be -1.
+
+    Raises:
+        TrainingError: the bytes do not hold an array of that shape.
+    """
+    array = np.frombuffer(data, dtype=np.float16)
+    try:
+        return array.reshape(shape).astype(np.float32)
+    except ValueError:
+        raise TrainingError(f"a dataset row is damaged: {array.size} values do not fill shape {shape}; build it again") from None
+
+
+def encode_row(
+    *,
+    clip_id: str,
+    shot_id: str,
+    footage_id: str,
+    footage_sha256: str,
+    start_s: float,
+    moments: np.ndarray,
+    text_long: np.ndarray,
+    text_short: np.ndarray,
+    caption_long: str,
+    caption_short: str,
+    motion_flow: float,
+    flow_measured: float,
+    tags: Mapping[str, str],
+) -> dict[str, Any]:
+    """One row of `dataset/clips`.
+
+    Args:
+        moments: (2C, T, H, W), mean and log-variance of the VAE's posterior, unscaled.
+        text_long: (rows, D_text), the valid rows of the text encoder's last hidden state; `text_short` likewise.
+    """
+    return {
+        "clip_id": clip_id,
+        "shot_id": shot_id,
+        "footage_id": footage_id,
+        "footage_sha256": footage_sha256,
+        "start_s": float(start_s),
+        "moments": pack_array(moments),
+        "moments_shape": list(moments.shape),
+        "text_long": pack_array(text_long),
+        "rows_long": len(text_long),
+        "text_short": pack_array(text_short),
+        "rows_short": len(text_short),
+        "caption_long": caption_long,
+        "caption_short": caption_short,
+        "motion_flow": float(motion_flow),
+        "flow_measured": float(flow_measured),
+        "tags": json.dumps(dict(tags), sort_keys=True),
+    }
+
+
+class Manifest(Record):
+    """dataset/manifest.json: what the features were made with, and what they were made from."""
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    model: str  # the base as it was named when the dataset was built
+    vae_sha256: str
+    text_encoder_sha256: str
+    num_frames: int
+    fps: float
+    height: int
+    width: int
+    latent_shape: tuple[int, int, int, int]  # C, T, H, W
+    num_train: int
+    num_held_out: int
+    rights_sha256: str
+    dataset_sha256: str  # hash_rows of both splits
+    owners: tuple[str, ...] = ()  # who owns the footage, for the adapter's card
+    licences: tuple[str, ...] = ()
+    earliest_expiry: str | None = None  # ISO date: when the first of the rights ends
+
+
+def hash_rows(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The hash of a list of rows: order, ids, captions and the feature bytes themselves."""
+    digests = []
+    for row in rows:
+        arrays = [hashlib.sha256(row[column]).hexdigest() for column in ("moments", "text_long", "text_short")]
+        digests.append([row["clip_id"], row["caption_long"], row["caption_short"], row["motion_flow"], *arrays])
+    return files.sha256_json(digests)
+
+
+def save_manifest(workspace: Workspace, manifest: Manifest) -> None:
+    """Writes manifest.json: the last thing a builder does, for a dataset without one counts as not built."""
+    files.write_json(workspace.dataset / "manifest.json", manifest.model_dump(mode="json", by_alias=True))
+
+
+@dataclass(frozen=True)
+class ClipDataset:
+    """A built dataset: two splits of rows as in `clip_features`, and what they were made with."""
+
+    train: Dataset
+    held_out: Dataset
+    manifest: Manifest
+
+
+def load_clips(workspace: Workspace) -> ClipDataset:
+    """Opens the dataset of a workspace (memory-mapped, nothing is decoded yet).
+
+    Raises:
+        TrainingError: there is no dataset, it is of another schema, damaged, or has no clip to train on.
+    """
+    folder, path = workspace.dataset / "clips", workspace.dataset / "manifest.json"
+    if not path.is_file() or not folder.is_dir():
+        raise TrainingError(f"no dataset in {workspace.dataset}: make one with `data-tools build {workspace.root}`")
+    manifest = _read_manifest(workspace)
+    splits = load_from_disk(str(folder))
+    if not isinstance(splits, DatasetDict) or set(splits) != {TRAIN, HELD_OUT}:
+        raise TrainingError(f"{folder} must hold the splits train and held_out: build it again with `data-tools build`")
+    clips = ClipDataset(splits[TRAIN], splits[HELD_OUT], manifest)
+    counts = (len(clips.train), len(clips.held_out))
+    if counts != (manifest.num_train, manifest.num_held_out):
+        stated = (manifest.num_train, manifest.num_held_out)
+        raise TrainingError(f"{folder} holds {counts} clips (train, held out) but its manifest says {stated}: build it again")
+    if not clips.train:
+        raise TrainingError(f"{folder} has no clip to train on: `data-tools coverage {workspace.root}` says where each shot went")
+    return clips
+
+
+def _read_manifest(workspace: Workspace) -> Manifest:
+    path = workspace.dataset / "manifest.json"
+    table = files.read_json(path)
+    if table.get("schema") != SCHEMA:
+        raise TrainingError(f"{path}: schema must be {SCHEMA}, got {table.get('schema')!r}: build the dataset again")
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as fault:
+        keys = ", ".join(".".join(map(str, entry["loc"])) for entry in fault.errors())
+        raise TrainingError(f"{path} is damaged ({keys}): build the dataset again") from None
+
+
+def require_same_encoders(manifest: Manifest, model: str, vae_sha256: str, text_encoder_sha256: str) -> None:
+    """Refuses features that another VAE or text encoder made: the adapter would learn noise.
+
+    Raises:
+        TrainingError: a hash differs.
+    """
+    made = {"VAE": manifest.vae_sha256, "text encoder": manifest.text_encoder_sha256}
+    ours = {"VAE": vae_sha256, "text encoder": text_encoder_sha256}
+    other = [part for part in made if made[part] != ours[part]]
+    if other:
+        raise TrainingError(
+            f"the dataset was built with another {' and '.join(other)} (base {manifest.model}) than model.base = {model!r} has: "
+            f"build it again with `data-tools build --model {model}`, or name the base it was built for"
+        )
