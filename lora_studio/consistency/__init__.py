@@ -1,0 +1,1 @@
+"""How near a take is to the brand: palette, identity, flicker, motion. Knows no sampler and no votes."""

@@ -1,0 +1,115 @@
+"""What is current in a workspace: the clips of the dataset, and the takes that may be compared with each other.
+
+Reads dataset/clips, takes/*.json and takes/plan.json; makes no take, scores none, opens no video. Takes of an earlier
+prompt sheet, adapter or sampler setting stay on disk, but they are not current: only takes made alike may be compared.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+
+from lora_studio import files
+from lora_studio.brand import load_prompts
+from lora_studio.errors import WorkspaceError
+from lora_studio.records import PromptSheet, Take
+from lora_studio.runs import finished_runs
+from lora_studio.workspace import Workspace
+
+PLAN_NAME: Final = "plan.json"
+NOT_TAKES: Final = (PLAN_NAME, "scores.json")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of dataset/clips without its features. The pictures are in `catalog/shots/<shot_id>.mp4`."""
+
+    clip_id: str
+    shot_id: str
+    start_s: float
+    caption_long: str
+    caption_short: str
+
+
+def read_manifest(workspace: Workspace) -> dict[str, Any]:
+    """dataset/manifest.json as plain values.
+
+    Raises:
+        WorkspaceError: no dataset was built.
+    """
+    path = workspace.dataset / "manifest.json"
+    if not path.is_file():
+        raise WorkspaceError(f"no dataset in {workspace.root}: build one with `data-tools build {workspace.root}`")
+    return files.read_json(path)
+
+
+def dataset_clips(workspace: Workspace, split: Literal["train", "held_out"]) -> list[Clip]:
+    """The clips of one split, in the order of the dataset.
+
+    Raises:
+        WorkspaceError: no dataset was built.
+    """
+    folder = workspace.dataset / "clips" / split
+    if not folder.is_dir():
+        raise WorkspaceError(f"no dataset in {workspace.root}: build one with `data-tools build {workspace.root}`")
+    from datasets import Dataset  # takes seconds to import
+
+    rows = Dataset.load_from_disk(str(folder)).select_columns(list(Clip.__dataclass_fields__))
+    return [Clip(**row) for row in rows.to_list()]
+
+
+def save_plan(workspace: Workspace, take_ids: list[str]) -> None:
+    """Writes takes/plan.json: the ids of every take of the present sheet, runs and sampler settings, in order."""
+    files.write_json(workspace.takes / PLAN_NAME, {"take_ids": take_ids})
+
+
+def read_plan(workspace: Workspace) -> list[str] | None:
+    """The planned take ids, in order; None when nothing was planned."""
+    path = workspace.takes / PLAN_NAME
+    return files.read_json(path)["take_ids"] if path.is_file() else None
+
+
+def all_takes(workspace: Workspace) -> list[Take]:
+    """Every take that has a sidecar and a video, by id.
+
+    Raises:
+        WorkspaceError: a sidecar is damaged.
+    """
+    takes = []
+    for path in sorted(workspace.takes.glob("[!.]*.json")):
+        if path.name in NOT_TAKES or not path.with_suffix(".mp4").is_file():
+            continue
+        try:
+            takes.append(Take.model_validate_json(path.read_bytes()))
+        except ValidationError as fault:
+            raise WorkspaceError(
+                f"{path} is damaged ({fault.error_count()} faults): delete it and run `lora-studio takes` again"
+            ) from None
+    return takes
+
+
+def current_takes(workspace: Workspace) -> list[Take]:
+    """The takes of the present prompt sheet and of finished runs, made with the sampler settings of the last plan.
+
+    Returns:
+        In the order of the plan (prompts, then seeds, then looks: real, base, runs by name); empty when none is made.
+
+    Raises:
+        BrandError: there are takes, but prompts.toml is missing or wrong.
+    """
+    takes = all_takes(workspace)
+    if not takes:
+        return []
+    sheet = load_prompts(workspace)
+    adapters = {run.name: state.adapter_sha256 for run in finished_runs(workspace) if (state := run.state()) is not None}
+    plan = read_plan(workspace)
+    order = {take_id: place for place, take_id in enumerate(plan or [])}
+    current = [take for take in takes if (plan is None or take.take_id in order) and _is_current(take, sheet, adapters)]
+    return sorted(current, key=lambda take: order.get(take.take_id, 0))
+
+
+def _is_current(take: Take, sheet: PromptSheet, adapters: dict[str, str | None]) -> bool:
+    asked = any(prompt.id == take.prompt_id and prompt.text == take.prompt for prompt in sheet.prompts)
+    if not asked or take.seed not in sheet.seeds:
+        return False
+    return take.adapter is None or adapters.get(take.adapter.run) == take.adapter.sha256
