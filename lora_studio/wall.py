@@ -1,4 +1,4 @@
-"""What is current in a workspace: the clips of the dataset, and the takes that may be compared with each other.
+"""What the wall is hung with: the clips of the dataset, and the current takes, the ones that may be compared with each other.
 
 Reads dataset/clips, takes/*.json and takes/plan.json; makes no take, scores none, opens no video. Takes of an earlier
 prompt sheet, adapter or sampler setting stay on disk, but they are not current: only takes made alike may be compared.
