@@ -18,7 +18,7 @@ from typing import Final
 import torch
 from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lora_studio import files
@@ -82,7 +82,7 @@ def adapter_tensors(model: PeftModel) -> dict[str, Tensor]:
 
 
 def _write_peft(model: PeftModel, tensors: dict[str, Tensor], header: dict[str, str], folder: Path) -> None:
-    save_file(tensors, folder / WEIGHTS, metadata=header)
+    _write_safetensors(folder / WEIGHTS, tensors, header)
     config = model.peft_config["default"].to_dict()
     config |= {"base_model_name_or_path": header.get("lora_studio.base_model"), "inference_mode": True}
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
@@ -95,13 +95,22 @@ def _write_diffusers(model: PeftModel, tensors: dict[str, Tensor], header: dict[
     inner = {"r": config.r, "lora_alpha": config.r, "target_modules": config.target_modules, "bias": "none"}
     described = json.dumps({_DIFFUSERS_PREFIX + key: value for key, value in inner.items()}, sort_keys=True)
     path.parent.mkdir()
-    save_file(_folded(tensors, config), path, metadata={**header, "lora_adapter_metadata": described})
+    _write_safetensors(path, _folded(tensors, config), {**header, "lora_adapter_metadata": described})
 
 
 def _folded(tensors: dict[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
     scale = config.lora_alpha / config.r
     scaled = {name: tensor * scale if ".lora_B." in name else tensor for name, tensor in tensors.items()}
     return {_DIFFUSERS_PREFIX + name.removeprefix(_PREFIX): tensor for name, tensor in scaled.items()}
+
+
+def _write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes the same bytes for the same content: safetensors itself shuffles the metadata, so the header is put in here."""
+    plain = save(tensors)
+    length = int.from_bytes(plain[:8], "little")
+    header = json.dumps({"__metadata__": metadata, **json.loads(plain[8 : 8 + length])}, sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + plain[8 + length :])
 
 
 def prove_adapter(model: PeftModel, folder: Path) -> None:
