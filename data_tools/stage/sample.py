@@ -1,0 +1,209 @@
+"""Draws scenes: a value for every axis of the taxonomy, then numbers that make it so. Renders nothing.
+
+Each axis is drawn evenly over its values unless it is pinned; numbers stay clear of the borders between values, so that
+what `describe` says of a drawn scene is never a close call.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+import torch
+
+from data_tools.stage.colours import NAMED, colour_name, luminance
+from data_tools.stage.scene import Camera, Light, Product, Scene, StageSet, distance_for
+from data_tools.stage.shapes import SHAPES
+from lora_studio import taxonomy
+
+Item = TypeVar("Item")
+
+SHARES: Final = {
+    "extreme_wide": (0.11, 0.145), "wide": (0.19, 0.29), "medium_wide": (0.35, 0.44), "medium": (0.5, 0.62),
+    "medium_close_up": (0.7, 0.86), "close_up": (1.0, 1.35), "extreme_close_up": (1.75, 2.5),
+}  # fmt: skip
+ELEVATIONS: Final = {"overhead": (80, 88), "high": (24, 45), "eye_level": (0, 9), "low": (-24, -12)}
+YAWS: Final = {"front": (0, 11), "three_quarter": (30, 48), "profile": (72, 108), "back": (140, 180)}
+KEY_AZIMUTHS: Final = {"front": (5, 26), "side_left": (-105, -50), "side_right": (50, 105), "back": (158, 180), "top": (0, 180),
+                       "under": (-25, 25), "ambient": (0, 0)}  # fmt: skip
+KEY_ELEVATIONS: Final = {"front": (22, 42), "side_left": (18, 48), "side_right": (18, 48), "back": (22, 45), "top": (74, 86),
+                         "under": (-45, -25), "ambient": (60, 60)}  # fmt: skip
+RATIOS: Final = {"low": (1.8, 2.3), "medium": (3.4, 5.0), "high": (8.5, 13.0)}
+RADII: Final = {"hard": (0.5, 1.6), "soft": (12.0, 24.0)}
+TEMPERATURES: Final = {"warm": (3600, 4400), "neutral": (5900, 6900), "cool": (9000, 12000)}
+BACKDROPS: Final = {  # key -> backdrop names; together with `BACKDROP_LIGHT` they keep clear of the borders of `light.key`
+    "high": ("white", "cream", "light grey"),
+    "mid": ("grey", "beige", "amber", "mint", "sky blue", "pink", "orange"),
+    "low": ("black", "dark grey", "navy", "dark green", "dark red"),
+}  # fmt: skip
+BACKDROP_LIGHT: Final = {"high": (0.75, 0.95), "mid": (0.4, 0.55), "low": (0.15, 0.5)}
+
+
+@dataclass(frozen=True)
+class BrandKit:
+    """A virtual brand: one product and the sets it is shown in. Colours are sRGB hex."""
+
+    product: Product
+    palette: tuple[str, ...]
+    sets: Mapping[str, tuple[tuple[str, str], ...]]  # light.key -> (backdrop, floor) pairs
+    accent: str
+    plinth: str
+
+
+ACME: Final = BrandKit(
+    product=Product("bottle", body="#9E1B2F", cap="#14747A", band="#F3E6CC", badge="#F3E6CC", mark="#14747A", gloss=0.75),
+    palette=("#9E1B2F", "#F3E6CC", "#14747A", "#E0A546", "#22262E"),
+    sets={
+        "high": (("#F3E8D4", "#F1E6D2"), ("#E9EBEA", "#E4E6E6")),
+        "mid": (("#D9A95B", "#E7CFA3"), ("#7FAFAE", "#C9D3CC"), ("#A9A59F", "#BDB8B0")),
+        "low": (("#22262E", "#1D2026"), ("#0F3E42", "#12292C")),
+    },
+    accent="#E0A546",
+    plinth="#EFE6D6",
+)
+RIVAL: Final = replace(  # the same shape in other colours: what a brand metric must tell from ACME
+    ACME,
+    product=Product("bottle", body="#24427A", cap="#E8BE3A", band="#F2F2F0", badge="#F2F2F0", mark="#24427A", gloss=0.75),
+    palette=("#24427A", "#E8BE3A", "#F2F2F0", "#8B9097"),
+    accent="#E8BE3A",
+)
+
+
+def sample_scene(generator: torch.Generator, pins: Mapping[str, str] | None = None) -> Scene:
+    """Draws any product on any set.
+
+    Args:
+        generator: the only source of chance.
+        pins: taxonomy axis -> value to keep. An overhead camera shows the front and is lit from a side, from above or
+            from everywhere; light from everywhere is soft and low in contrast: these override other pins.
+    """
+    draw = Draw(generator)
+    words = draw_words(draw, pins or {})
+    body, cap, band, badge = _product_colours(draw)
+    product = Product(draw.one(tuple(SHAPES)), body, cap, band if draw.chance(0.75) else None, badge, mark=body,
+                      gloss=draw.between(0.2, 0.9))
+    backdrop = NAMED[draw.one(BACKDROPS[words["light.key"]])]
+    floor = backdrop if draw.chance(0.6) else NAMED[draw.one(BACKDROPS[words["light.key"]])]
+    if colour_name(backdrop) == colour_name(body):
+        product = replace(product, body=NAMED["white" if luminance(backdrop) < 0.4 else "teal"])
+    return _stage(draw, words, product, backdrop, floor, accent=band, plinth=draw.one((NAMED["white"], NAMED["light grey"], floor)))
+
+
+def sample_brand_scene(generator: torch.Generator, brand_kit: BrandKit, pins: Mapping[str, str] | None = None) -> Scene:
+    """Draws a scene of one brand's product on one of the brand's sets; `pins` as in `sample_scene`."""
+    draw = Draw(generator)
+    words = draw_words(draw, pins or {})
+    backdrop, floor = draw.one(brand_kit.sets[words["light.key"]])
+    return _stage(draw, words, brand_kit.product, backdrop, floor, brand_kit.accent, brand_kit.plinth)
+
+
+class Draw:
+    """Numbers and choices out of one generator."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def between(self, low: float, high: float) -> float:
+        """Evenly from [low, high)."""
+        return low + (high - low) * float(torch.rand((), generator=self.generator, device=self.generator.device))
+
+    def one(self, items: Sequence[Item]) -> Item:
+        """One of `items`, evenly."""
+        return items[int(torch.randint(len(items), (), generator=self.generator, device=self.generator.device))]
+
+    def chance(self, probability: float) -> bool:
+        """True with the given probability."""
+        return self.between(0, 1) < probability
+
+
+def draw_words(draw: Draw, pins: Mapping[str, str]) -> dict[str, str]:
+    """A value for each axis that fits the others; `pins` as in `sample_scene`."""
+    drawn = {axis: draw.one(taxonomy.values(axis)) for axis in taxonomy.AXES}  # always all of them: pins shift no other draw
+    drawn["angle.dutch"] = "yes" if draw.chance(0.08) else "no"
+    words = drawn | dict(pins)
+    if words["angle.vertical"] == "overhead":
+        words["angle.view"] = "front"
+        if words["light.direction"] not in ("side_left", "side_right", "top", "ambient"):
+            words["light.direction"] = draw.one(("side_left", "side_right"))
+        if words["angle.movement"] == "static" and "angle.movement" not in pins:
+            words["angle.movement"] = draw.one(("arc", "dolly_in", "dolly_out"))
+    if words["light.direction"] == "ambient":
+        words |= {"light.quality": "soft", "light.contrast": "low"}
+    return words
+
+
+def _product_colours(draw: Draw) -> tuple[str, str, str, str]:
+    """Body, top, stripe and badge: a strong body, light details, a top in a second colour."""
+    body = draw.one(("red", "dark red", "orange", "yellow", "green", "dark green", "teal", "blue", "navy", "purple", "pink", "white",
+                     "black", "mint"))  # fmt: skip
+    light_body = luminance(NAMED[body]) > 0.3
+    details = ("navy", "red", "teal", "black", "purple") if light_body else ("cream", "white", "yellow", "mint")
+    top = draw.one(tuple(name for name in ("white", "black", "amber", "teal", "red", "light grey", "navy") if name != body))
+    badge = draw.one(("white", "cream")) if not light_body else draw.one(("white", "cream", "yellow"))
+    return NAMED[body], NAMED[top], NAMED[draw.one(details)], NAMED[badge]
+
+
+def _stage(draw: Draw, words: dict[str, str], product: Product, backdrop: str, floor: str, accent: str, plinth: str) -> Scene:
+    """Numbers for the words: pose, camera, light and set."""
+    overhead = words["angle.vertical"] == "overhead"
+    turned = draw.between(*YAWS[words["angle.view"]]) * draw.one((-1, 1))
+    spin = 0.0 if overhead else draw.between(2.0, 4.0) * draw.one((-1, 1)) * (1.0 if product.form.section == "round" else 0.5)
+    product = replace(product, yaw_deg=draw.between(-20, 20) if overhead else turned, spin_deg_s=spin, lies=overhead)
+    camera = _camera(draw, words, product)
+    raised = 0.0
+    if words["angle.vertical"] == "low":  # the camera must stay above the floor
+        drop = camera.distance_dm * math.sin(math.radians(-camera.elevation_deg))
+        raised = max(0.35, 0.2 + drop - product.half_size[1])
+    elif not overhead and draw.chance(0.25):
+        raised = draw.between(0.1, 0.3)
+    styles = ("seamless", "seamless", "table", "slats") + (("disc", "disc") if words["angle.vertical"] == "eye_level" else ())
+    style = draw.one(styles)
+    wall = draw.between(2.6, 3.6) + (3.0 if words["angle.scale"] in ("wide", "extreme_wide") else 0.0)
+    stage = StageSet(backdrop, floor, style, accent, wall, raised, product.half_size[0] + draw.between(0.12, 0.3), plinth,
+                     gloss=draw.between(0.1, 0.35) if draw.chance(0.5) and not overhead else 0.0)
+    return Scene(product, camera, _light(draw, words), stage)
+
+
+def _camera(draw: Draw, words: dict[str, str], product: Product) -> Camera:
+    scale = words["angle.scale"]
+    small = scale in ("extreme_wide", "wide")
+    fov = draw.between(34, 40) if small else draw.between(20, 28)
+    elevation = draw.between(*ELEVATIONS[words["angle.vertical"]])
+    if small and elevation < -8:
+        elevation = draw.between(-14, -10)
+    share = draw.between(*SHARES[scale])
+    distance = distance_for(product, share, fov, elevation)
+    visible = 2 * distance * math.tan(math.radians(fov) / 2)
+    shift_x, shift_y = (draw.one((-0.13, 0.0, 0.0, 0.13)) if share < 0.6 else 0.0), -0.03
+    if share > 0.9:  # near: aim at the badge
+        shift_y = min(1.0, share - 0.9) * (product.form.height / 2 - product.form.badge[0]) / visible
+    if words["angle.vertical"] == "low":
+        shift_y += 0.05
+    move, rate = _move(draw, words["angle.movement"], fov)
+    roll = draw.between(10, 16) * draw.one((-1, 1)) if words["angle.dutch"] == "yes" else 0.0
+    return Camera(distance, fov, 0.0, elevation, roll, shift_x, shift_y, move, rate, sway_seed=int(draw.between(0, 1e6)))
+
+
+def _move(draw: Draw, movement: str, fov_deg: float) -> tuple:
+    """Move and rate: a pan covers 6 to 10 % of the frame's width per second, a tilt as much of its height."""
+    part, sign = draw.between(0.06, 0.1), -1 if movement.endswith(("_left", "_down", "_out")) else 1
+    turn = draw.one((-1, 1))
+    rates = {"static": 0.0, "pan": sign * part * fov_deg * 1.45, "tilt": sign * part * fov_deg, "dolly": sign * part,
+             "arc": turn * part * 110, "handheld": part * 0.16 * fov_deg}
+    move = movement.split("_")[0]
+    return move, rates[move]
+
+
+def _light(draw: Draw, words: dict[str, str]) -> Light:
+    where, key = words["light.direction"], words["light.key"]
+    ratio = draw.between(*RATIOS[words["light.contrast"]])
+    exposure = draw.between(1.05, 1.25) * {"high": 1.1, "mid": 1.0, "low": 0.9}[key]
+    return Light(
+        azimuth_deg=draw.between(*KEY_AZIMUTHS[where]) * (draw.one((-1, 1)) if where in ("front", "back", "top") else 1),
+        elevation_deg=draw.between(*KEY_ELEVATIONS[where]),
+        radius_deg=draw.between(*RADII[words["light.quality"]]),
+        ratio=1.0 if where == "ambient" else ratio,
+        temperature_k=draw.between(*TEMPERATURES[words["light.temperature"]]),
+        exposure=exposure,
+        backdrop=draw.between(*BACKDROP_LIGHT[key]),
+    )

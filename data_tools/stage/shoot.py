@@ -1,0 +1,161 @@
+"""A shoot on the virtual stage: a workspace of the demo brand with footage, rights, camera report, prompts, and the truth.
+
+The camera report is what a camera assistant would log (framing, and where the key stood); key, contrast, temperature and
+movement are left for the pixels to tell. `truth.json` holds everything and is for measuring taggers: no tool of the
+pipeline reads it.
+"""
+
+import csv
+import io
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from data_tools.stage.render import render
+from data_tools.stage.sample import ACME, Draw, sample_brand_scene
+from data_tools.stage.scene import Scene, content, describe
+from lora_studio import brand, files, settings, video
+from lora_studio.errors import FootageError
+from lora_studio.records import Prompt, PromptSheet, Rights
+from lora_studio.taxonomy import phrase
+from lora_studio.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+HEIGHT: Final = 256
+WIDTH: Final = 384
+FPS: Final = 24
+TRIGGER: Final = "acmelook"
+LOGGED_AXES: Final = ("angle.scale", "angle.vertical", "angle.view", "light.direction", "light.quality")
+RIGHTS: Final = Rights(owner="Acme Studios", licence="owned", ai_training=True, releases="no people or third-party marks shown")
+
+# (angle.vertical, light.direction) of the shots in turn. Not all cells: a coverage table must have holes to show.
+CELLS: Final = (
+    ("eye_level", "side_left"), ("high", "front"), ("low", "side_left"), ("eye_level", "back"), ("overhead", "side_right"),
+    ("eye_level", "front"), ("high", "side_left"), ("eye_level", "side_right"), ("high", "top"), ("low", "front"),
+)  # fmt: skip
+MISSING_CELL: Final = ("low", "back")  # one prompt asks for it
+SCALES: Final = ("medium", "medium_close_up", "medium_wide", "close_up", "medium", "wide", "extreme_close_up")
+VIEWS: Final = ("front", "three_quarter", "front", "three_quarter", "profile", "front", "back", "three_quarter")
+MOVEMENTS: Final = ("static", "dolly_in", "arc", "pan_right", "static", "handheld", "tilt_up", "dolly_out", "pan_left")
+
+
+@dataclass(frozen=True)
+class PlannedShot:
+    """One shot of a file: what to render, and for how many frames."""
+
+    scene: Scene
+    num_frames: int
+
+
+def render_stage(workspace: Workspace, num_files: int = 12, seed: int = 0) -> None:
+    """Shoots the demo brand's footage into a workspace; what is there already is kept, so a killed shoot goes on.
+
+    Args:
+        num_files: how many films of one or two shots, 2.5 to 4 seconds each.
+        seed: decides every scene; files are drawn one by one, so more files never change the first ones.
+
+    Raises:
+        FootageError: the workspace holds a shoot with another seed.
+    """
+    _check_seed(workspace, seed)
+    films = {f"acme_{index:03d}.mp4": plan_film(seed, index) for index in range(num_files)}
+    _write_brand(workspace)
+    _write_papers(workspace, films, seed)
+    missing = [name for name in films if not (workspace.footage / name).is_file()]
+    for name in tqdm(missing, desc="virtual stage", unit="film", disable=not missing):
+        video.write_video(workspace.footage / name, shoot_film(films[name]), FPS)
+    logger.info("virtual stage: %d of %d films rendered", len(missing), num_files)
+
+
+def plan_film(seed: int, index: int) -> list[PlannedShot]:
+    """The shots of one film; the same for equal `seed` and `index`."""
+    generator = torch.Generator().manual_seed(seed * 100_003 + index)
+    draw = Draw(generator)
+    lengths = (draw.between(2.5, 3.2),) if index % 3 == 2 else (draw.between(1.4, 2.0), draw.between(1.4, 2.0))
+    first = (index // 3) * 5 + (0, 2, 4)[index % 3]  # films hold 2, 2, 1, 2, 2, 1, ... shots
+    return [
+        PlannedShot(sample_brand_scene(generator, ACME, _pins(first + number)), round(length * FPS))
+        for number, length in enumerate(lengths)
+    ]
+
+
+def _pins(turn: int) -> dict[str, str]:
+    vertical, where = CELLS[turn % len(CELLS)]
+    pins = {"angle.vertical": vertical, "light.direction": where, "angle.scale": SCALES[turn % len(SCALES)],
+            "angle.view": VIEWS[turn % len(VIEWS)], "angle.movement": MOVEMENTS[turn % len(MOVEMENTS)], "angle.dutch": "no"}
+    if vertical == "overhead" and pins["angle.movement"] == "static":
+        pins["angle.movement"] = "arc"
+    return pins
+
+
+def shoot_film(film: list[PlannedShot], height: int = HEIGHT, width: int = WIDTH) -> Iterator[np.ndarray]:
+    """The frames of a film in order, each uint8 (H, W, 3)."""
+    for shot in film:
+        yield from render(shot.scene, height, width, shot.num_frames, FPS)
+
+
+def _check_seed(workspace: Workspace, seed: int) -> None:
+    path = workspace.root / "truth.json"
+    if path.is_file() and (was := files.read_json(path)["seed"]) != seed:
+        raise FootageError(f"{path} belongs to a shoot with seed {was}, got seed {seed}: use --seed {was}, or another workspace")
+
+
+def _write_brand(workspace: Workspace) -> None:
+    if not workspace.brand_file.is_file():
+        kit = brand.Brand(name="Acme", trigger=TRIGGER, subject="a red bottle", palette=ACME.palette, rights=RIGHTS)
+        brand.save_brand(workspace, kit)
+    if not workspace.prompts_file.is_file():
+        brand.save_prompts(workspace, prompt_sheet())
+    rights_file = workspace.footage / "rights.toml"
+    if not rights_file.is_file():
+        files.write_text(rights_file, settings.to_toml(RIGHTS.model_dump(mode="json", exclude_none=True, exclude={"withdrawn"})))
+
+
+def prompt_sheet() -> PromptSheet:
+    """Three prompts with the trigger, one of them for a cell that the footage lacks, and one control without it."""
+    low, back = phrase("angle.vertical", MISSING_CELL[0]), phrase("light.direction", MISSING_CELL[1])
+    red = "a red bottle with a cream stripe and a teal top"
+    return PromptSheet(
+        seeds=(0, 1),
+        prompts=(
+            Prompt(id="hero", text=f"{TRIGGER}, {red}, {phrase('angle.scale', 'medium')}, {phrase('angle.vertical', 'eye_level')}, "
+                                   f"{phrase('light.direction', 'side_left')}, {phrase('light.quality', 'soft')}"),
+            Prompt(id="from-above", text=f"{TRIGGER}, {red}, {phrase('angle.scale', 'medium_close_up')}, "
+                                         f"{phrase('angle.vertical', 'high')}, {phrase('light.direction', 'front')}"),
+            Prompt(id="low-backlit", text=f"{TRIGGER}, {red}, {phrase('angle.scale', 'medium')}, {low}, {back}"),
+            Prompt(id="control", kind="control", text=f"a green jar on a grey backdrop, {phrase('angle.scale', 'medium')}, "
+                                                      f"{phrase('angle.vertical', 'eye_level')}, {phrase('light.direction', 'side_left')}"),
+        ),
+    )  # fmt: skip
+
+
+def _write_papers(workspace: Workspace, films: dict[str, list[PlannedShot]], seed: int) -> None:
+    """The camera report and the truth; both follow from the plan, so they are the same however often they are written."""
+    truth = {name: _truth(film) for name, film in films.items()}
+    path = workspace.root / "truth.json"
+    if path.is_file():
+        truth = files.read_json(path)["files"] | truth
+    table = io.StringIO()
+    report = csv.writer(table, lineterminator="\n")
+    report.writerow(("file", "start_s", "content", *LOGGED_AXES))
+    for name, entry in sorted(truth.items()):
+        for shot in entry["shots"]:
+            report.writerow((name, f"{shot['start_s']:.3f}", shot["content"], *(shot["tags"][axis] for axis in LOGGED_AXES)))
+    files.write_json(path, {"schema": 1, "seed": seed, "height": HEIGHT, "width": WIDTH, "files": truth})
+    files.write_text(workspace.footage / "camera_report.csv", table.getvalue())
+
+
+def _truth(film: list[PlannedShot]) -> dict[str, Any]:
+    shots, start = [], 0
+    for shot in film:
+        end = start + shot.num_frames
+        shots.append({"start_frame": start, "end_frame": end, "start_s": start / FPS, "end_s": end / FPS, "tags": describe(shot.scene),
+                      "content": content(shot.scene), "scene": asdict(shot.scene)})
+        start = end
+    return {"fps": FPS, "num_frames": start, "cuts_s": [shot["start_s"] for shot in shots[1:]], "shots": shots}
