@@ -82,19 +82,18 @@ def palette_distance(frames: np.ndarray, palette: np.ndarray) -> tuple[float, fl
     return float(np.median(nearest)), float((nearest <= NEAR).mean())
 
 
-def measure_palette(frames: np.ndarray, num_colours: int = 5, seed: int = 0) -> tuple[str, ...]:
+def measure_palette(lab: np.ndarray, num_colours: int = 5, seed: int = 0) -> tuple[str, ...]:
     """The colours that cover most of some footage: k-means in CIELAB, most frequent first.
 
     Args:
-        frames: (F, H, W, 3) uint8 sRGB of training footage.
+        lab: (P, 3) CIELAB pixels of training footage.
         num_colours: how many colours are looked for; fewer come back when the footage has fewer.
         seed: of the first centres.
 
     Returns:
         Hex colours such as `#D7263D`.
     """
-    pixels = small_lab(frames).reshape(-1, 3).astype(np.float64)
-    pixels = pixels[:: max(1, len(pixels) // 20_000)]
+    pixels = lab[:: max(1, len(lab) // 20_000)].astype(np.float64)
     num_colours = min(num_colours, len(np.unique(pixels.round(1), axis=0)))
     centres, owner = kmeans2(pixels, num_colours, minit="++", rng=np.random.default_rng(seed))
     counts = np.bincount(owner, minlength=num_colours)

@@ -74,8 +74,9 @@ def test_a_measured_palette_finds_the_colours_in_order_of_area() -> None:
     frames = np.full((3, 40, 64, 3), (244, 241, 232), dtype=np.uint8)
     frames[:, :12] = (215, 38, 61)
     frames[:, 36:] = (20, 30, 90)
-    assert measure_palette(frames) == ("#F4F1E8", "#D7263D", "#141E5A")
+    assert measure_palette(small_lab(frames).reshape(-1, 3)) == ("#F4F1E8", "#D7263D", "#141E5A")
     noisy = np.clip(frames + np.random.default_rng(0).normal(0, 3, frames.shape), 0, 255).astype(np.uint8)
-    found = palette_lab(measure_palette(noisy, num_colours=3))
+    found = palette_lab(measure_palette(small_lab(noisy).reshape(-1, 3), num_colours=3))
     assert deltaE_ciede2000(found, palette_lab(("#F4F1E8", "#D7263D", "#141E5A"))).max() < 2
-    assert measure_palette(noisy) == measure_palette(noisy)
+    again = measure_palette(small_lab(noisy).reshape(-1, 3), num_colours=3)
+    assert deltaE_ciede2000(found, palette_lab(again)).max() == 0
