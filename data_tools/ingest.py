@@ -1,0 +1,171 @@
+"""Taking footage in: every video of a folder is looked at, hashed, parted into shots, or set aside with the reason.
+
+Masters are opened in supervised child processes only (`intake.take_in` runs there). A file's result is written to the catalog as
+soon as it is known, so a kill costs the files under way; a file whose size and date have not changed costs nothing.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from data_tools import workers
+from data_tools.catalog import Catalog, ShotRow
+from data_tools.intake import take_in
+from data_tools.rights import RightsFinder, remember_folder
+from lora_studio import files
+from lora_studio.errors import FootageError
+from lora_studio.records import Footage, Shot
+from lora_studio.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".gxf", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".webm", ".wmv"}
+)
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f} of {total} files [{elapsed}<{remaining}]"
+_HASHING_BYTES_PER_S = 20e6  # slower than any drive in use: how long a child may be silent over a large file
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What one ingest did: `footage` is every file of the folder; `num_new` of them cost work."""
+
+    footage: list[Footage]
+    num_shots: dict[str, int]  # footage_id -> shots
+    num_new: int
+
+
+def ingest_folder(workspace: Workspace, folder: Path) -> Ledger:
+    """Takes in every video file below a folder.
+
+    Raises:
+        FootageError: no such folder, or no video file in it.
+        RightsError: a rights.toml in it is wrong.
+    """
+    folder = Path(os.path.abspath(folder.expanduser()))
+    paths = find_videos(workspace, folder)
+    catalog = Catalog(workspace)
+    remember_folder(workspace, folder)
+    finder = RightsFinder(workspace)
+    known = {record.path: record for record in catalog.footage()}
+    new = [path for path in paths if not is_unchanged(known.get(workspace.relative(path)), path)]
+    for left_over in workspace.shots.glob(".*.tmp.mp4"):
+        left_over.unlink()
+    _work_through(workspace, catalog, finder, new)
+    stored = {workspace.relative(path) for path in paths}
+    records = [record for record in catalog.footage() if record.path in stored]
+    refreshed = [finder.refresh(record) for record in records]
+    catalog.put_footage(refreshed)
+    _drop_orphans(workspace, catalog)
+    catalog.compact()
+    counts: dict[str, int] = {}
+    for row in catalog.shots():
+        counts[row.shot.footage_id] = counts.get(row.shot.footage_id, 0) + 1
+    return Ledger(refreshed, counts, len(new))
+
+
+def find_videos(workspace: Workspace, folder: Path) -> list[Path]:
+    """Every video file below a folder by its suffix, sorted; hidden files and the workspace's own folders are left out.
+
+    Raises:
+        FootageError: no such folder, or no video file in it.
+    """
+    if not folder.is_dir():
+        what = "a file, not a folder" if folder.exists() else "not there"
+        raise FootageError(f"{folder} is {what}: give a folder with video files")
+    own = {workspace.catalog, workspace.dataset, workspace.runs, workspace.takes}
+    found, num_files = [], 0
+    for place, inner, names in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and Path(place, name) not in own)
+        num_files += len(names)
+        found += [Path(place, name) for name in names if _is_video_name(name)]
+    if not found:
+        held = f"none of its {num_files} files is a video" if num_files else "it is empty"
+        raise FootageError(f"no footage in {folder}: {held}; video files end in {', '.join(sorted(SUFFIXES))}")
+    return sorted(found)
+
+
+def _is_video_name(name: str) -> bool:
+    if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
+        return False
+    if not name.isprintable():
+        logger.warning("left out, its name is not valid text: %a", name)
+        return False
+    return True
+
+
+def is_unchanged(record: Footage | None, path: Path) -> bool:
+    """Whether a file still has the size and date it was taken in with."""
+    if record is None:
+        return False
+    stat = path.stat()
+    return (record.size_bytes, record.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+
+
+def _work_through(workspace: Workspace, catalog: Catalog, finder: RightsFinder, paths: list[Path]) -> None:
+    taken = {record.footage_id: record for record in catalog.footage() if record.status == "usable"}
+    tasks = [_task(workspace, path, sorted(taken)) for path in paths]
+    with tqdm(total=len(tasks), desc="ingest", disable=not tasks, bar_format=_BAR) as bar:
+
+        def progress(done: float) -> None:
+            bar.update(done - bar.n)
+
+        for outcome in workers.run_supervised(take_in, tasks, workers.num_workers(), progress):
+            record = _judge(workspace, finder, taken, outcome)
+            if record.status == "usable":
+                taken[record.footage_id] = record
+                _put_new_shots(workspace, catalog, record, (outcome.value or {}).get("shots", []))
+            catalog.put_footage([record])
+            progress(bar.n)
+
+
+def _task(workspace: Workspace, path: Path, taken: list[str]) -> workers.Task:
+    stat = path.stat()
+    arguments = {"path": str(path), "shots": str(workspace.shots), "taken": taken}
+    return workers.Task(workspace.relative(path), arguments, silence_s=120 + stat.st_size / _HASHING_BYTES_PER_S)
+
+
+def _judge(workspace: Workspace, finder: RightsFinder, taken: dict[str, Footage], outcome: workers.Outcome) -> Footage:
+    path = workspace.absolute(outcome.key)
+    stat = path.stat()
+    value = outcome.value or {}
+    sha256 = value.get("sha256") or files.sha256_file(path)
+    identity: dict[str, Any] = {
+        "footage_id": sha256[:16], "sha256": sha256, "path": outcome.key, "size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns,
+        "rights": finder.of(path),
+    }  # fmt: skip
+    if outcome.failure is not None:
+        return Footage(**identity, status="quarantined", reason=outcome.failure)
+    first = taken.get(sha256[:16])
+    if first is None:
+        return Footage(**identity, status="usable", **value["facts"])
+    if first.path != outcome.key and workspace.absolute(first.path).is_file():
+        return Footage(**identity, status="quarantined", reason=f"the same file as {first.path}")
+    return first.model_copy(update=identity)  # touched or moved, nothing else
+
+
+def _put_new_shots(workspace: Workspace, catalog: Catalog, record: Footage, found: list[dict[str, Any]]) -> None:
+    known = {row.shot.shot_id for row in catalog.shots()} if found else set()
+    new = [_shot(workspace, record.footage_id, fields) for fields in found if fields["shot_id"] not in known]
+    catalog.put_shots([ShotRow(shot) for shot in new])
+
+
+def _shot(workspace: Workspace, footage_id: str, fields: dict[str, Any]) -> Shot:
+    return Shot(footage_id=footage_id, **{**fields, "path": workspace.relative(Path(fields["path"]))})
+
+
+def _drop_orphans(workspace: Workspace, catalog: Catalog) -> None:
+    """Forgets shots whose footage was replaced by other content, and paths that moved."""
+    records = catalog.footage()
+    usable = [record for record in records if record.status == "usable"]
+    here = {record.footage_id for record in usable if workspace.absolute(record.path).is_file()}
+    catalog.drop_footage([r.path for r in usable if r.footage_id in here and not workspace.absolute(r.path).is_file()])
+    orphans = [row.shot for row in catalog.shots() if row.shot.footage_id not in {record.footage_id for record in usable}]
+    catalog.drop_shots([shot.shot_id for shot in orphans])
+    for shot in orphans:
+        workspace.absolute(shot.path).unlink(missing_ok=True)

@@ -1,0 +1,94 @@
+"""Reading one file of unknown origin from end to end: facts, shots, normalised clips, or the reason why not.
+
+Runs in a child process under `workers`: the file may crash or hang the decoder. Knows nothing of the catalog, of rights or
+of any other file, and imports only what decoding needs.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_tools import normalise, shots, workers
+from lora_studio import files, video
+from lora_studio.errors import MediaError
+
+_SHORTEST_SIDE = 32
+_FPS_RANGE = (1, 300)
+
+
+def take_in(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any]:
+    """Reads one file, in a child process: facts, hash, and normalised shots written to `arguments["shots"]`.
+
+    Args:
+        arguments: `path` (the file), `shots` (the folder for normalised shots), `taken` (footage ids that need no work).
+        beat: told the share of the work done.
+
+    Returns:
+        `sha256`, `facts` (fields of Footage), `shots` (fields of Shot, `path` absolute).
+
+    Raises:
+        MediaError: the file cannot be used; the message is the reason.
+    """
+    path = Path(arguments["path"])
+    try:
+        sha256 = files.sha256_file(path)
+    except OSError as fault:
+        raise MediaError(f"{path.name}: cannot be read ({fault.strerror})") from None
+    if sha256[:16] in arguments["taken"]:
+        return {"sha256": sha256}
+    info = video.probe(path)
+    _refuse(path, info)
+
+    def frames(start_s: float | None = None, end_s: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+        done = 0.0 if start_s is None else 0.5  # half of the work is finding the shots, half is writing them
+        for time_s, frame in video.iterate_frames(path, start_s, end_s, short_side=normalise.SHORT_SIDE):
+            beat(min(1.0, done + 0.5 * (time_s - info.start_s) / info.duration_s))
+            yield time_s, frame
+
+    walk = shots.find_shots(frames(), info.time_base, info.fps)
+    fields = []
+    for index, span in enumerate(walk.spans):
+        shot_id = files.sha256_json([sha256[:16], span.start_pts, span.end_pts, normalise.VERSION])[:16]
+        target = Path(arguments["shots"]) / f"{shot_id}.mp4"
+        start_s, end_s = (float(Fraction(pts) * info.time_base) for pts in (span.start_pts, span.end_pts))
+        if not target.is_file():
+            normalise.normalise_shot(frames(start_s, end_s), target, start_s, end_s, info.fps, walk.crop)
+        fields.append({"shot_id": shot_id, "index": index, **_span_facts(span, info), **_clip_facts(target)})
+    return {"sha256": sha256, "facts": _facts(info, walk), "shots": fields}
+
+
+def _refuse(path: Path, info: video.VideoInfo) -> None:
+    if info.hdr:
+        raise MediaError(f"{path.name}: HDR ({info.hdr}) is not tone-mapped here; export it as BT.709 and take that in")
+    if min(info.width, info.height) < _SHORTEST_SIDE:
+        raise MediaError(f"{path.name}: {info.width}x{info.height} is too small; the short side must have {_SHORTEST_SIDE} pixels")
+    if not _FPS_RANGE[0] <= info.fps <= _FPS_RANGE[1]:
+        raise MediaError(f"{path.name}: {float(info.fps):g} frames per second; {_FPS_RANGE[0]} to {_FPS_RANGE[1]} are taken in")
+
+
+def _facts(info: video.VideoInfo, walk: shots.Walk) -> dict[str, Any]:
+    return {
+        "codec": info.codec, "pixel_format": info.pixel_format, "width": info.width, "height": info.height,
+        "fps": float(info.fps), "duration_s": info.duration_s, "rotation": info.rotation,
+        "warnings": [*info.warnings, *(["black bars removed"] if any(walk.crop) else [])],
+    }  # fmt: skip
+
+
+def _span_facts(span: shots.Span, info: video.VideoInfo) -> dict[str, Any]:
+    return {
+        "start_pts": span.start_pts, "end_pts": span.end_pts,
+        "time_base": [info.time_base.numerator, info.time_base.denominator],
+        "start_s": float(span.start_pts * info.time_base) - info.start_s,
+        "end_s": float(span.end_pts * info.time_base) - info.start_s,
+    }  # fmt: skip
+
+
+def _clip_facts(path: Path) -> dict[str, Any]:
+    clip = video.probe(path)
+    return {
+        "path": str(path), "sha256": files.sha256_file(path), "num_frames": clip.num_frames, "fps": float(clip.fps),
+        "width": clip.width, "height": clip.height,
+    }  # fmt: skip

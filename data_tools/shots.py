@@ -1,0 +1,135 @@
+"""Where one shot ends and the next begins. The only door to PySceneDetect.
+
+Cuts come from PySceneDetect's adaptive detector (a frame that differs much more from its neighbours than they do among
+themselves, so a fast pan or a subject that fills the frame is no cut); a fade through black parts shots too, and its black
+frames belong to neither. Walks once over small frames and gathers, on the way, the black bars that frame the picture.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import cv2
+import numpy as np
+from scenedetect import AdaptiveDetector, FrameTimecode
+from scenedetect.common import Timecode
+
+_DETECTOR_SHORT_SIDE = 144
+_MIN_SHOT_S = 0.5
+_BLACK_LUMA = 20.0  # of 255; the 99th percentile of a black frame stays under it
+_BAR_LUMA = 28  # of 255; compression noise in a bar stays under it
+_PICTURE_LUMA = 40
+
+
+@dataclass(frozen=True)
+class Span:
+    """Part of a file, in ticks of its own clock; `end_pts` is exclusive."""
+
+    start_pts: int
+    end_pts: int
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What one pass over a file found. `crop` is (top, bottom, left, right): pixels of bars in frames of the walked size."""
+
+    spans: tuple[Span, ...]
+    num_frames: int
+    end_pts: int
+    crop: tuple[int, int, int, int]
+
+
+@dataclass
+class _Seen:
+    pts: list[int] = field(default_factory=list)
+    is_black: list[bool] = field(default_factory=list)
+    cuts: set[int] = field(default_factory=set)
+    brightest: np.ndarray | None = None  # (H, W) uint8, over all frames
+
+
+def find_shots(
+    frames: Iterable[tuple[float, np.ndarray]], time_base: Fraction, fps: Fraction, seen: Callable[[int], None] | None = None
+) -> Walk:
+    """Finds the shots of one file.
+
+    Args:
+        frames: (time in seconds on the file's own clock, (H, W, 3) uint8 RGB), in order; at least one.
+        time_base: seconds per tick of the file's clock.
+        fps: the file's average frame rate.
+        seen: called after every frame with the number of frames so far.
+
+    Returns:
+        Spans in order, at least one. A stretch shorter than half a second is given up, unless there is nothing else.
+    """
+    detector = AdaptiveDetector(min_scene_len=_MIN_SHOT_S)
+    found = _Seen()
+    for time_s, frame in frames:
+        pts = round(Fraction(time_s) / time_base)
+        luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        found.pts.append(pts)
+        found.is_black.append(bool(np.percentile(luma[::4, ::4], 99) < _BLACK_LUMA))
+        found.brightest = luma if found.brightest is None else np.maximum(found.brightest, luma)
+        timecode = FrameTimecode(Timecode(pts, time_base), fps=float(fps))
+        found.cuts.update(cut.pts for cut in detector.process_frame(timecode, _small_bgr(frame)))
+        if seen is not None:
+            seen(len(found.pts))
+    assert found.brightest is not None, "find_shots needs at least one frame"
+    end_pts = found.pts[-1] + max(1, round(1 / fps / time_base))
+    return Walk(_spans(found, end_pts, time_base), len(found.pts), end_pts, find_bars(found.brightest))
+
+
+def _small_bgr(frame: np.ndarray) -> np.ndarray:
+    scale = _DETECTOR_SHORT_SIDE / min(frame.shape[:2])
+    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame
+    return np.ascontiguousarray(small[..., ::-1])
+
+
+def _spans(seen: _Seen, end_pts: int, time_base: Fraction) -> tuple[Span, ...]:
+    if all(seen.is_black):
+        return (Span(seen.pts[0], end_pts),)
+    spans, start, was_black = [], seen.pts[0], seen.is_black[0]
+    for pts, is_black in zip(seen.pts, seen.is_black, strict=True):
+        if is_black and not was_black:
+            spans.append(Span(start, pts))
+        elif was_black and not is_black:
+            start = pts
+        elif not is_black and pts in seen.cuts:
+            spans.append(Span(start, pts))
+            start = pts
+        was_black = is_black
+    if not was_black:
+        spans.append(Span(start, end_pts))
+    long_enough = [span for span in spans if (span.end_pts - span.start_pts) * time_base >= _MIN_SHOT_S]
+    longest = max(spans, key=lambda span: span.end_pts - span.start_pts)
+    return tuple(long_enough) or (longest,)
+
+
+def find_bars(brightest: np.ndarray) -> tuple[int, int, int, int]:
+    """The black bars around a picture (letterbox, pillarbox).
+
+    A bar is dark in every frame, stands opposite one of the same size, and ends abruptly along most of its length: a
+    product on black has dark margins too, but no such edge, and is left alone.
+
+    Args:
+        brightest: (H, W) uint8, the brightest luma each pixel ever had.
+
+    Returns:
+        (top, bottom, left, right) in pixels, two more than the bar itself; zeros where there is none.
+    """
+    top, bottom = _bar_pair(brightest)
+    left, right = _bar_pair(brightest.T)
+    return top, bottom, left, right
+
+
+def _bar_pair(brightest: np.ndarray) -> tuple[int, int]:
+    size = len(brightest)
+    is_dark = np.percentile(brightest, 99.5, axis=1) < _BAR_LUMA
+    if is_dark.all():
+        return 0, 0
+    first, last = int(np.argmin(is_dark)), int(np.argmin(is_dark[::-1]))
+    if not 0.02 * size <= min(first, last) or max(first, last) > 0.4 * size or abs(first - last) > 2 + 0.01 * size:
+        return 0, 0
+    edges = brightest[first + 3], brightest[size - last - 4]
+    if any(np.mean(edge > _PICTURE_LUMA) < 0.5 for edge in edges):
+        return 0, 0
+    return first + 2, last + 2

@@ -1,0 +1,159 @@
+"""Runs functions on untrusted files in child processes that may crash or hang without taking anything else along.
+
+One child per task. A child that dies, or says nothing for too long, is one failed outcome; every other task goes on.
+Knows no video: a task is a module-level function, plain JSON values in, plain JSON values out.
+"""
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from lora_studio.errors import LoraStudioError
+
+Beat = Callable[[float], None]  # called with the share of the work done, 0..1
+Job = Callable[[dict[str, Any], Beat], Any]
+
+_MEMORY_LIMIT = 16 * 2**30  # bytes of address space: a file that asks for more is not footage
+_BEAT_EVERY_S = 0.2
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call. `silence_s` is how long the child may go without a beat before it is killed."""
+
+    key: str
+    arguments: dict[str, Any]
+    silence_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: its value, or the failure in words."""
+
+    key: str
+    value: Any = None
+    failure: str | None = None
+
+
+@dataclass
+class _Child:
+    task: Task
+    process: Any
+    connection: Connection
+    heard_at: float
+    share: float = 0.0
+
+
+def num_workers() -> int:
+    """How many children are worth running at once on this machine."""
+    return max(1, min(8, os.cpu_count() or 1))
+
+
+def run_supervised(
+    job: Job, tasks: Sequence[Task], workers: int, progress: Callable[[float], None] | None = None
+) -> Iterator[Outcome]:
+    """Runs a job on every task, a child process each, and yields outcomes in the order in which they end.
+
+    Args:
+        job: a module-level function of (arguments, beat). A `LoraStudioError` it raises becomes the failure's words.
+        tasks: what to run it on.
+        workers: children at once.
+        progress: called now and then with the number of tasks done, the running ones counted in part.
+    """
+    waiting, running, num_done = list(reversed(tasks)), {}, 0
+    context = _context(job)
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                child = _start(context, job, waiting.pop())
+                running[child.connection] = child
+            for outcome in _listen(running):
+                num_done += 1
+                yield outcome
+            if progress is not None:
+                progress(num_done + sum(child.share for child in running.values()))
+    finally:
+        for child in running.values():
+            _end(child)
+
+
+def _context(job: Job) -> Any:
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload([job.__module__])  # children fork from a process that has the imports already
+    return context
+
+
+def _start(context: Any, job: Job, task: Task) -> _Child:
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_child_main, args=(job, task.arguments, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return _Child(task, process, ours, time.monotonic())
+
+
+def _listen(running: dict[Any, _Child]) -> Iterator[Outcome]:
+    for connection in wait(list(running), timeout=0.5):
+        child = running[connection]
+        message: dict[str, Any]
+        try:
+            message = json.loads(child.connection.recv_bytes())
+        except (EOFError, OSError):
+            child.process.join(10)
+            message = {"failure": f"the process that read it died (exit code {child.process.exitcode})"}
+        child.heard_at = time.monotonic()
+        if "share" in message:
+            child.share = message["share"]
+            continue
+        del running[connection]
+        _end(child)
+        yield Outcome(child.task.key, message.get("value"), message.get("failure"))
+    for connection, child in list(running.items()):
+        if time.monotonic() - child.heard_at > child.task.silence_s:
+            del running[connection]
+            _end(child)
+            yield Outcome(child.task.key, failure=f"reading it hung (nothing happened for {child.task.silence_s:.0f} s)")
+
+
+def _end(child: _Child) -> None:
+    child.process.join(0.2)
+    if child.process.is_alive():
+        child.process.kill()
+        child.process.join()
+    child.connection.close()
+
+
+def _child_main(job: Job, arguments: dict[str, Any], connection: Connection) -> None:
+    _limit_resources()
+    last_beat = 0.0
+
+    def beat(share: float) -> None:
+        nonlocal last_beat
+        if time.monotonic() - last_beat >= _BEAT_EVERY_S:
+            last_beat = time.monotonic()
+            connection.send_bytes(json.dumps({"share": share}).encode())
+
+    try:
+        message = {"value": job(arguments, beat)}
+    except LoraStudioError as error:
+        message = {"failure": str(error)}
+    except MemoryError:
+        message = {"failure": f"it needs more than {_MEMORY_LIMIT // 2**30} GB of memory to read"}
+    connection.send_bytes(json.dumps(message).encode())
+    connection.close()
+
+
+def _limit_resources() -> None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT, hard))
