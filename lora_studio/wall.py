@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lora_studio import files
 from lora_studio.brand import load_prompts
 from lora_studio.errors import WorkspaceError
-from lora_studio.records import PromptSheet, Take
+from lora_studio.records import Take
 from lora_studio.runs import finished_runs
 from lora_studio.workspace import Workspace
 
@@ -60,7 +60,8 @@ def dataset_clips(workspace: Workspace, split: Literal["train", "held_out"]) -> 
 
 def save_plan(workspace: Workspace, take_ids: list[str]) -> None:
     """Writes takes/plan.json: the ids of every take of the present sheet, runs and sampler settings, in order."""
-    files.write_json(workspace.takes / PLAN_NAME, {"take_ids": take_ids})
+    if take_ids != read_plan(workspace):
+        files.write_json(workspace.takes / PLAN_NAME, {"take_ids": take_ids})
 
 
 def read_plan(workspace: Workspace) -> list[str] | None:
@@ -89,27 +90,27 @@ def all_takes(workspace: Workspace) -> list[Take]:
 
 
 def current_takes(workspace: Workspace) -> list[Take]:
-    """The takes of the present prompt sheet and of finished runs, made with the sampler settings of the last plan.
+    """The takes of the last plan that still belong to the prompt sheet and to finished runs.
+
+    Without a plan (takes copied here by hand), the takes of the sheet's prompts and seeds.
 
     Returns:
         In the order of the plan (prompts, then seeds, then looks: real, base, runs by name); empty when none is made.
 
     Raises:
         BrandError: there are takes, but prompts.toml is missing or wrong.
+        WorkspaceError: a sidecar is damaged.
     """
     takes = all_takes(workspace)
     if not takes:
         return []
     sheet = load_prompts(workspace)
+    texts = {prompt.id: prompt.text for prompt in sheet.prompts}
     adapters = {run.name: state.adapter_sha256 for run in finished_runs(workspace) if (state := run.state()) is not None}
+    current = [take for take in takes if texts.get(take.prompt_id) == take.prompt]
+    current = [take for take in current if take.adapter is None or adapters.get(take.adapter.run) == take.adapter.sha256]
     plan = read_plan(workspace)
-    order = {take_id: place for place, take_id in enumerate(plan or [])}
-    current = [take for take in takes if (plan is None or take.take_id in order) and _is_current(take, sheet, adapters)]
-    return sorted(current, key=lambda take: order.get(take.take_id, 0))
-
-
-def _is_current(take: Take, sheet: PromptSheet, adapters: dict[str, str | None]) -> bool:
-    asked = any(prompt.id == take.prompt_id and prompt.text == take.prompt for prompt in sheet.prompts)
-    if not asked or take.seed not in sheet.seeds:
-        return False
-    return take.adapter is None or adapters.get(take.adapter.run) == take.adapter.sha256
+    if plan is None:
+        return [take for take in current if take.seed in sheet.seeds]
+    place = {take_id: index for index, take_id in enumerate(plan)}
+    return sorted((take for take in current if take.take_id in place), key=lambda take: place[take.take_id])

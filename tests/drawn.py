@@ -56,7 +56,7 @@ def _write_dataset(workspace: Workspace) -> None:
     for split in ("train", "held_out"):
         splits[split] = Dataset.from_list(
             [
-                {"clip_id": clip, "shot_id": shot, "start_s": 0.0, "caption_long": long, "caption_short": short, "moments": b"left out"}
+                {"clip_id": clip, "shot_id": shot, "start_s": 0.0, "caption_long": long, "caption_short": short, "moments": b""}
                 for clip, (shot, its_split, long, short) in CLIPS.items()
                 if its_split == split
             ]
@@ -85,7 +85,8 @@ def draw_take(workspace: Workspace, frames: np.ndarray, prompt: Prompt, seed: in
     take = Take(
         take_id=take_id, kind=look if look in ("real", "base") else "adapter", prompt_id=prompt.id, prompt=prompt.text, seed=seed,
         adapter=None if look in ("real", "base") else AdapterRef(run=look, sha256=look[0] * 64), clip_id=clip_id,
-        model="nano", num_frames=len(frames), fps=FPS, width=WIDTH, height=HEIGHT, seconds=0.0, video_sha256=files.sha256_file(path),
+        model="nano", num_frames=len(frames), fps=FPS, width=WIDTH, height=HEIGHT, seconds=0.0,
+        video_sha256=files.sha256_file(path),
     )  # fmt: skip
     files.write_json(workspace.takes / f"{take_id}.json", take.model_dump(mode="json"))
     return take

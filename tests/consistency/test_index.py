@@ -145,7 +145,7 @@ def test_differences_are_paired_and_noise_is_called_noise() -> None:
     rows += [row("half", p, s, None if s else level) for (p, s), level in zip(prompts, levels, strict=True)]
     found = {d.look: d for d in compare(rows) if d.against == "base"}
     assert found["better"].mean == pytest.approx(0.1)
-    assert found["better"].half_width == pytest.approx(2.5706 * 0.015492 / 6**0.5, rel=1e-3)  # t(0.975, 5) and the sample's deviation
+    assert found["better"].half_width == pytest.approx(2.5706 * 0.015492 / 6**0.5, rel=1e-3)  # t(0.975, 5)
     assert found["better"].verdict == "higher"
     assert found["same"].verdict == "within noise"
     assert found["half"].n == 3
