@@ -1,12 +1,13 @@
 """The dataset folder that training reads: its format, its writer's half and its reader. Knows no video and no model.
 
-The format belongs to the reader, so whoever builds a dataset imports `clip_features`, `encode_row`, `Manifest`,
-`hash_rows` and `save_manifest` from here. Layout: `dataset/clips` (a `datasets` DatasetDict with splits `train` and
+The format belongs to the reader, so whoever builds a dataset imports `clip_features`, `encode_row`, `save_clips`,
+`Manifest`, `hash_rows` and `save_manifest` from here. Layout: `dataset/clips` (a `datasets` DatasetDict with splits `train` and
 `held_out`, one row per clip) and `dataset/manifest.json`.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from lora_studio.records import Record
 from lora_studio.workspace import Workspace
 
 SCHEMA = 1
+SHARD_BYTES = 500_000_000
 TRAIN, HELD_OUT = "train", "held_out"
 
 
@@ -145,6 +147,14 @@ def hash_rows(rows: Iterable[Mapping[str, Any]]) -> str:
         arrays = [hashlib.sha256(row[column]).hexdigest() for column in ("moments", "text_long", "text_short")]
         digests.append([row["clip_id"], row["caption_long"], row["caption_short"], row["motion_flow"], *arrays])
     return files.sha256_json(digests)
+
+
+def save_clips(workspace: Workspace, train: Dataset, held_out: Dataset) -> None:
+    """Writes both splits (either may be empty) in place of what was there; write the manifest after it."""
+    with files.atomic_folder(workspace.dataset / "clips") as temporary:
+        splits = DatasetDict({TRAIN: train, HELD_OUT: held_out})
+        shards = {name: max(1, math.ceil(split.data.nbytes / SHARD_BYTES)) for name, split in splits.items()}
+        splits.save_to_disk(str(temporary), num_shards=shards)
 
 
 def save_manifest(workspace: Workspace, manifest: Manifest) -> None:

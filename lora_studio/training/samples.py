@@ -1,4 +1,4 @@
-"""Which clips a step sees, and how each is shown: pure functions of (seed, step). Knows the dataset's rows; no model, no loss.
+"""Which clips a step sees, and how each is shown: pure functions of (seed, step). Knows the dataset's rows; no loss.
 
 Nothing here keeps a position or a random state, so resuming needs none: step 731 is step 731. A sample's `id` is its place
 in the endless stream of samples, the same however the stream is split over processes and micro-batches.
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lora_studio.nova.vae import sample_moments
 from lora_studio.recipe import DataSection
 from lora_studio.training.dataset import unpack_array
 
 Row = Mapping[str, Any]  # of `clip_features`
 Caption = Literal["long", "short", "none"]
-_ORDER, _CAPTION = 1, 2  # what a stream of random numbers is for: keeps the streams of one seed apart
+_ORDER, _CAPTION, _POSTERIOR, DROPOUT = 1, 2, 3, 4  # what a stream of random numbers is for: keeps the streams of one seed apart
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,17 @@ def _text_of(row: Row, caption: Caption) -> Tensor:
     kind = "long" if caption == "none" else caption
     features = torch.from_numpy(unpack_array(row[f"text_{kind}"], (row[f"rows_{kind}"], -1)))  # (n, D_text)
     return features[:0] if caption == "none" else features
+
+
+def posterior_samples(moments: Tensor, seed: int, sample_ids: Sequence[int]) -> Tensor:
+    """One draw from the VAE's posterior per clip: moments (B, 2C, T, H, W) -> latents (B, C, T, H, W), unscaled."""
+    batch, channels, *size = moments.shape
+    generators = [torch.Generator().manual_seed(seed_of(seed, _POSTERIOR, sample_id)) for sample_id in sample_ids]
+    assert len(generators) == batch
+    noise = torch.stack([torch.randn(channels // 2, *size, generator=generator) for generator in generators])
+    return sample_moments(moments, noise.to(moments.device))
+
+
+def seed_of(*key: int) -> int:
+    """A 63-bit seed for a torch generator: a good mixture of small numbers."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
