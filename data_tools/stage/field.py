@@ -74,14 +74,20 @@ class Field:
     def normal(self, points: Tensor) -> Tensor:
         """Unit surface normals by tetrahedral differences, (3, P)."""
         corners = torch.tensor([[1, -1, -1, 1], [-1, -1, 1, 1], [-1, 1, -1, 1]], dtype=points.dtype, device=points.device)
-        taps = (points[:, :, None] + 1.5 * CELL_DM * corners[:, None]).flatten(1)  # (3, 4P)
-        return functional.normalize((self.distance(taps).unflatten(0, (-1, 4))[None] * corners[:, None]).sum(-1), dim=0)
+        taps = (points[:, None] + 1.5 * CELL_DM * corners[:, :, None]).flatten(1)  # (3, 4P)
+        return unit(corners @ self.distance(taps).unflatten(0, (4, -1)))
 
     def _look_up(self, radius: Tensor, along: Tensor) -> Tensor:
         rows, columns = self.table.shape[-2:]
         grid = torch.stack([radius * (2 / (CELL_DM * (columns - 1))) - 1,
                             (along - self.table_low) * (2 / (CELL_DM * (rows - 1))) - 1], dim=-1)
         return functional.grid_sample(self.table, grid[None, None], padding_mode="border", align_corners=True)[0, 0, 0]
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors (3, P) scaled to length 1."""
+    x, y, z = vectors
+    return vectors * (x * x + y * y + z * z).clamp(min=1e-12).rsqrt()
 
 
 def _rectangle(x: Tensor, z: Tensor, half_x: float, half_z: float, corner: float = 0.03) -> Tensor:
@@ -136,7 +142,7 @@ def march(field: Field, origin: Tensor, direction: Tensor, pixel: float, steps: 
     travelled, end = enter[rays], leave[rays]
     nearest, nearest_at = torch.full_like(travelled, FAR), travelled.clone()  # in pixels, and where
     active = torch.arange(len(rays), device=direction.device)
-    at, stop, heading = travelled, end, direction[:, rays]
+    at, stop, heading = travelled, end, direction.index_select(1, rays)
     for step in range(steps):
         distance = field.distance(origin + heading * at)
         miss = distance / (pixel * at)
@@ -145,8 +151,8 @@ def march(field: Field, origin: Tensor, direction: Tensor, pixel: float, steps: 
         nearest_at[active] = torch.where(closer, at, nearest_at[active])
         at = at + distance
         if step % 3 == 2:
-            on = (miss > 0.05) & (at < stop)
-            active, at, stop, heading = active[on], at[on], stop[on], heading[:, on]
+            on = torch.nonzero((miss > 0.05) & (at < stop))[:, 0]
+            active, at, stop, heading = active[on], at[on], stop[on], heading.index_select(1, on)
             if not len(active):
                 break
     seen = nearest < 1
@@ -169,7 +175,7 @@ def light_visible(field: Field, points: Tensor, toward: Tensor, spread: float, s
     visible = points.new_ones(points.shape[1])
     if not len(rays):
         return visible
-    start, at, stop = points[:, rays], enter[rays].clamp(min=0.012), leave[rays]
+    start, at, stop = points.index_select(1, rays), enter[rays].clamp(min=0.012), leave[rays]
     share = torch.ones_like(at)
     longest = (stop - at) / (steps * 0.6)
     for _ in range(steps):

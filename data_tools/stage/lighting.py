@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from data_tools.stage.field import Field, cross_box, light_visible
+from data_tools.stage.field import Field, light_visible
 from data_tools.stage.scene import HARD_BELOW_DEG, Light, Scene
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
-FILLET_DM = {"table": 0.02}  # radius of the curve between floor and backdrop
+FILLET_DM = {"table": 0.05, "disc": 0.3, "slats": 0.3}  # radius of the curve between floor and backdrop
 FILLET_DEFAULT_DM = 1.6
 REACH_DM = 7.0  # shadows farther out than this are not drawn
 
@@ -158,5 +158,3 @@ def _shadow_bounds(field: Field, toward: Tensor, spread: float) -> tuple[tuple[f
     return ((max(float(ends[0][0]), -REACH_DM), max(v_low, -2 * REACH_DM)),
             (min(float(ends[1][0]), REACH_DM), min(float(ends[1][2]), REACH_DM)))
 
-
-__all__ = ["Patch", "bake_key_shadow", "bake_occlusion", "cross_box", "key_and_fill", "key_direction", "light_colour", "sweep_place"]

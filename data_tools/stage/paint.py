@@ -50,7 +50,17 @@ def _badge(product: Product, colour: Tensor, x: Tensor, y: Tensor, z: Tensor, fo
     colour = torch.lerp(colour, _colour(product.mark, x), _cover(0.07 - (out - 0.84).abs(), fine) * front)
     wedge = torch.minimum(y + 0.42, (0.62 - y) * 0.5 - x.abs() * 0.88)
     notch = torch.minimum(y + 0.42, (0.05 - y) * 0.5 - x.abs() * 0.88)
-    return torch.lerp(colour, _colour(product.mark, x), _cover(wedge, fine) * (1 - _cover(notch, fine)) * front)
+    colour = torch.lerp(colour, _colour(product.mark, x), _cover(wedge, fine) * (1 - _cover(notch, fine)) * front)
+    return _back_label(product, colour, x, y, fine, 1 - front)
+
+
+def _back_label(product: Product, colour: Tensor, x: Tensor, y: Tensor, fine: Tensor, back: Tensor) -> Tensor:
+    """The small print on the back: a panel with lines, in units of the badge's radius."""
+    panel = torch.minimum(0.8 - x.abs(), 0.95 - y.abs())
+    colour = torch.lerp(colour, _colour(product.badge or product.body, x), _cover(panel, fine) * back)
+    line = 0.05 - ((y * 4 + 0.5).frac().abs() - 0.5).abs() * 0.25  # lines a quarter of a radius apart
+    lines = torch.minimum(torch.minimum(line, 0.6 - x.abs()), 0.8 - y.abs())
+    return torch.lerp(colour, _colour(product.mark, x), _cover(lines, fine) * back)
 
 
 def _face(colour: Tensor, x: Tensor, y: Tensor, z: Tensor, footprint: Tensor) -> Tensor:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from data_tools.stage.colours import linear_rgb
-from data_tools.stage.field import Field, build_field, light_visible, march
+from data_tools.stage.field import Field, build_field, light_visible, march, unit
 from data_tools.stage.lighting import (
     Patch,
     bake_key_shadow,
@@ -24,7 +23,7 @@ from data_tools.stage.lighting import (
     light_colour,
 )
 from data_tools.stage.paint import product_paint
-from data_tools.stage.scene import Camera, Scene, centre_height
+from data_tools.stage.scene import Camera, Scene, centre_height, visible_height
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def _frame(scene: Scene, lit: Lit, height: int, width: int, time_s: float, devic
         _mirror_(picture, field, lit, origin, heading, reached, pixel)
     hits, distance, cover = march(field, origin, heading, pixel)
     if len(hits):
-        solid = _solid(field, lit, origin, heading[:, hits], distance, pixel)
+        solid = _solid(field, lit, origin, heading.index_select(1, hits), distance, pixel)
         picture[:, hits] = torch.lerp(picture[:, hits], solid, cover)
     return picture
 
@@ -80,11 +79,10 @@ def rays(scene: Scene, height: int, width: int, time_s: float, device: torch.dev
     """The camera at a moment: origin (3, 1), unit directions (3, H*W), and a pixel's footprint at distance 1."""
     camera = scene.camera
     pose = _moved(camera, time_s)
-    azimuth, elevation = math.radians(pose["azimuth"]), math.radians(pose["elevation"])
+    azimuth = math.radians(pose["azimuth"])
     back = direction(pose["azimuth"], pose["elevation"])
     right = torch.tensor([math.cos(azimuth), 0.0, -math.sin(azimuth)])
     up = torch.linalg.cross(back, right)
-    del elevation
     target = torch.tensor([0.0, centre_height(scene), 0.0])
     origin = (target + pose["distance"] * back)[:, None].to(device)
     focal = 1 / math.tan(math.radians(camera.fov_deg) / 2)
@@ -96,7 +94,7 @@ def rays(scene: Scene, height: int, width: int, time_s: float, device: torch.dev
     plane = torch.stack([x, y, torch.full_like(x, -focal)])
     plane = _turn(math.radians(pose["yaw"]), math.radians(pose["pitch"])) @ plane
     heading = torch.stack([right, up, back], dim=1) @ plane
-    return origin, functional.normalize(heading, dim=0).to(device), 2 / (height * focal)
+    return origin, unit(heading).to(device), 2 / (height * focal)
 
 
 def _moved(camera: Camera, time_s: float) -> dict[str, float]:
@@ -155,17 +153,19 @@ def _lit_surroundings(scene: Scene, lit: Lit, point: Tensor, turn: Tensor, v: Te
     stage, light = scene.stage, scene.light
     x, y, z = point
     up, out = torch.cos(turn), torch.sin(turn)
-    pool = 1 / (1 + (x * x + z * z) * 0.03)
+    tight = min(1.0, (4.5 / visible_height(scene)) ** 2)  # lamps are set for the framing: the wider, the larger their pools
+    pool = 1 / (1 + (x * x + z * z) * (0.03 * tight))
     key = (lit.toward[1] * up + lit.toward[2] * out).clamp(min=0) * pool
     if lit.shadow is not None:
         key = key * lit.shadow.at(x, v)
     if light.elevation_deg < 0:  # a light table: the floor itself glows around the product
-        key = up * 0.55 * torch.exp(-(x * x + z * z) * 0.5)
+        key = up * 0.55 * torch.exp(-(x * x + z * z) * (0.5 * tight))
     fill = (0.62 + 0.2 * up) * (0.25 + 0.75 * lit.occlusion.at(x, v)) * (0.55 + 0.45 * pool)
     height = centre_height(scene)
-    glow = light.backdrop * light.exposure * torch.exp(-(x * x * 0.12 + (y - height - 0.1).square() * 0.2)) * out
+    glow = light.backdrop * light.exposure * torch.exp(-tight * (x * x * 0.12 + (y - height - 0.1).square() * 0.2)) * out
+    corner = 1 - 0.45 * (2 * up * out) if stage.style == "table" else 1.0  # where table and wall meet, light has no way in
     white = lit.key + lit.fill
-    return _surface(scene, x, y, z, out) * (lit.key * key + lit.fill * fill + white * glow)
+    return _surface(scene, x, y, z, out) * (corner * (lit.key * key + lit.fill * fill + white * glow))
 
 
 def _surface(scene: Scene, x: Tensor, y: Tensor, z: Tensor, out: Tensor) -> Tensor:
@@ -178,8 +178,8 @@ def _surface(scene: Scene, x: Tensor, y: Tensor, z: Tensor, out: Tensor) -> Tens
         colour = colour * (1 - 0.13 * (1 - ridge) * (out > 0.999))
     elif stage.style == "disc":
         accent = torch.tensor(linear_rgb(stage.accent), device=x.device)[:, None]
-        rim = torch.hypot(x, y - centre_height(scene) - 0.25) - 1.0
-        colour = torch.lerp(colour, accent, (0.5 - rim * 60).clamp(0, 1) * (out > 0.999))
+        rim = torch.hypot(x, y - stage.accent_height_dm) - 1.0
+        colour = torch.lerp(colour, accent, (0.5 - rim * 40).clamp(0, 1) * (out > 0.9))
     return colour
 
 
@@ -194,15 +194,23 @@ def _solid(field: Field, lit: Lit, origin: Tensor, heading: Tensor, distance: Te
         plinth = torch.tensor(linear_rgb(scene.stage.plinth), device=colour.device)[:, None]
         colour, gloss = torch.lerp(colour, plinth, is_plinth), torch.lerp(gloss, torch.full_like(gloss, 0.1), is_plinth)
     facing = (normal * lit.toward).sum(0)
-    soft = math.sin(math.radians(min(scene.light.radius_deg, 60.0)))
-    lambert = ((facing + 0.6 * soft) / (1 + 0.6 * soft)).clamp(min=0)
-    if not quick and scene.light.ratio > 1:
-        spread = math.tan(math.radians(scene.light.radius_deg))
-        toward = lit.toward
-        lambert = lambert * light_visible(field, point + 0.025 * normal, toward, max(spread, 0.03), steps=12)
+    wrap = 0.6 * math.sin(math.radians(min(scene.light.radius_deg, 60.0)))  # a large source reaches round the terminator
+    lambert = ((facing + wrap) / (1 + wrap)).clamp(min=0)
+    if not quick and lit.shadow is not None:
+        lambert = lambert * _own_shadow(field, lit, point, normal, lambert)
     near = (field.distance(point + 0.16 * normal) / 0.16).clamp(0, 1)
     diffuse = lit.key * lambert + lit.fill * _ambient(scene, lit, point, normal, near)
     return colour * diffuse + _sheen(scene, lit, normal, heading, gloss, near)
+
+
+def _own_shadow(field: Field, lit: Lit, point: Tensor, normal: Tensor, lambert: Tensor) -> Tensor:
+    """The share of the key light that the solid leaves to each of its own points (Q,); looked up only where light falls."""
+    spread = max(math.tan(math.radians(field.scene.light.radius_deg)), 0.03)
+    bright = torch.nonzero(lambert > 0.01)[:, 0]
+    visible = torch.ones_like(lambert)
+    start = point.index_select(1, bright) + 0.025 * normal.index_select(1, bright)
+    visible[bright] = light_visible(field, start, lit.toward, spread, steps=10)
+    return visible
 
 
 def _ambient(scene: Scene, lit: Lit, point: Tensor, normal: Tensor, near: Tensor) -> Tensor:
@@ -216,19 +224,30 @@ def _ambient(scene: Scene, lit: Lit, point: Tensor, normal: Tensor, near: Tensor
 
 
 def _sheen(scene: Scene, lit: Lit, normal: Tensor, heading: Tensor, gloss: Tensor, near: Tensor) -> Tensor:
-    """Reflections: the light source itself, its size and edge as the source's, and the room at grazing angles. (3, Q)."""
+    """Reflections: the light source itself, the room at grazing angles, and the bright rim of a light from behind. (3, Q)."""
     facing = (normal * heading).sum(0)
     mirrored = heading - 2 * facing * normal
-    fresnel = 0.04 + 0.5 * (1 + facing).clamp(0, 1) ** 4
-    radius = math.radians(scene.light.radius_deg)
-    angle = torch.acos((mirrored * lit.toward).sum(0).clamp(-1, 1))
-    edge = 0.12 + 0.25 * (1 - gloss)
-    source = torch.sigmoid((radius * 0.8 + 0.06 - angle) / (0.35 * edge))
-    strength = 9.0 / (1 + 10 * radius)
+    graze = (1 + facing).clamp(0, 1)
+    fresnel = 0.04 + 0.5 * graze**4
+    source = _source_image(scene, lit, mirrored, gloss)
+    behind = (heading * lit.toward).sum(0).clamp(min=0)
+    rim = 1.2 * graze**3 * behind * (0.35 + (normal * lit.toward).sum(0)).clamp(0, 1)
     wall = torch.tensor(linear_rgb(scene.stage.backdrop), device=normal.device)[:, None]
     level = scene.light.exposure * (scene.light.backdrop + 0.5 / scene.light.ratio)
     room = wall * level + 0.5 * lit.fill * (mirrored[1] * 2).clamp(0, 1)
-    return gloss * fresnel * (lit.key * source * strength + room * near)
+    return lit.key * (gloss * fresnel * source + (0.3 + 0.7 * gloss) * rim) + gloss * fresnel * room * near
+
+
+def _source_image(scene: Scene, lit: Lit, mirrored: Tensor, gloss: Tensor) -> Tensor:
+    """Brightness (Q,) of the key light's mirror image: a small lamp, or an upright softbox that reaches down to the table."""
+    radius = math.radians(scene.light.radius_deg)
+    elevation = math.asin(float(lit.toward[1]))
+    tall = 2.0 * radius  # how far the softbox reaches below and above its centre
+    x, _, z = lit.toward[:, 0] / max(math.cos(elevation), 1e-3)
+    height = torch.asin(mirrored[1].clamp(-1, 1)).clamp(elevation - tall, elevation + 0.5 * tall)
+    angle = torch.acos((torch.cos(height) * (mirrored[0] * x + mirrored[2] * z) + torch.sin(height) * mirrored[1]).clamp(-1, 1))
+    edge = 0.04 + 0.1 * (1 - gloss)
+    return torch.sigmoid((0.55 * radius + 0.05 - angle) / edge) * (9.0 / (1 + 10 * radius))
 
 
 def _mirror_(picture: Tensor, field: Field, lit: Lit, origin: Tensor, heading: Tensor, reached: Tensor, pixel: float) -> None:
@@ -238,8 +257,8 @@ def _mirror_(picture: Tensor, field: Field, lit: Lit, origin: Tensor, heading: T
     below = reached[hits] < distance
     hits, distance, cover = hits[below], distance[below], cover[below]
     if len(hits):
-        solid = _solid(field, lit, origin * mirror, heading[:, hits] * mirror, distance, pixel, quick=True)
-        height = (origin * mirror + heading[:, hits] * mirror * distance)[1].clamp(min=0)
+        solid = _solid(field, lit, origin * mirror, heading.index_select(1, hits) * mirror, distance, pixel, quick=True)
+        height = (origin * mirror + heading.index_select(1, hits) * mirror * distance)[1].clamp(min=0)
         picture[:, hits] = torch.lerp(picture[:, hits], solid, cover * field.scene.stage.gloss * torch.exp(-2.2 * height))
 
 

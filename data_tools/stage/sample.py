@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import torch
 
 from data_tools.stage.colours import NAMED, colour_name, luminance
-from data_tools.stage.scene import Camera, Light, Product, Scene, StageSet, distance_for
+from data_tools.stage.scene import BACKDROP_FILL, Camera, Light, Product, Scene, StageSet, distance_for, floor_light, looks_down
 from data_tools.stage.shapes import SHAPES
 from lora_studio import taxonomy
 
@@ -24,19 +24,19 @@ SHARES: Final = {
 }  # fmt: skip
 ELEVATIONS: Final = {"overhead": (80, 88), "high": (24, 45), "eye_level": (0, 9), "low": (-24, -12)}
 YAWS: Final = {"front": (0, 11), "three_quarter": (30, 48), "profile": (72, 108), "back": (140, 180)}
-KEY_AZIMUTHS: Final = {"front": (5, 26), "side_left": (-105, -50), "side_right": (50, 105), "back": (158, 180), "top": (0, 180),
+KEY_AZIMUTHS: Final = {"front": (5, 26), "side_left": (-105, -50), "side_right": (50, 105), "back": (149, 166), "top": (0, 180),
                        "under": (-25, 25), "ambient": (0, 0)}  # fmt: skip
-KEY_ELEVATIONS: Final = {"front": (22, 42), "side_left": (18, 48), "side_right": (18, 48), "back": (22, 45), "top": (74, 86),
+KEY_ELEVATIONS: Final = {"front": (22, 42), "side_left": (18, 48), "side_right": (18, 48), "back": (18, 36), "top": (74, 86),
                          "under": (-45, -25), "ambient": (60, 60)}  # fmt: skip
 RATIOS: Final = {"low": (1.8, 2.3), "medium": (3.4, 5.0), "high": (8.5, 13.0)}
 RADII: Final = {"hard": (0.5, 1.6), "soft": (12.0, 24.0)}
 TEMPERATURES: Final = {"warm": (3600, 4400), "neutral": (5900, 6900), "cool": (9000, 12000)}
-BACKDROPS: Final = {  # key -> backdrop names; together with `BACKDROP_LIGHT` they keep clear of the borders of `light.key`
+BACKDROPS: Final = {  # light.key -> names of backdrop colours
     "high": ("white", "cream", "light grey"),
     "mid": ("grey", "beige", "amber", "mint", "sky blue", "pink", "orange"),
     "low": ("black", "dark grey", "navy", "dark green", "dark red"),
 }  # fmt: skip
-BACKDROP_LIGHT: Final = {"high": (0.75, 0.95), "mid": (0.4, 0.55), "low": (0.15, 0.5)}
+LEVELS: Final = {"high": (0.55, 0.75), "mid": (0.14, 0.34), "low": (0.008, 0.045)}  # luminance of the lit surroundings
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ def sample_scene(generator: torch.Generator, pins: Mapping[str, str] | None = No
 
     Args:
         generator: the only source of chance.
-        pins: taxonomy axis -> value to keep. An overhead camera shows the front and is lit from a side, from above or
-            from everywhere; light from everywhere is soft and low in contrast: these override other pins.
+        pins: taxonomy axis -> value to keep. Two things exclude others: an overhead camera sees the front, lit from a side,
+            from above or from everywhere; light from everywhere is soft and low in contrast. Other axes follow when they
+            are not pinned; of two pins that exclude each other, vertical angle and light direction win.
     """
     draw = Draw(generator)
     words = draw_words(draw, pins or {})
@@ -122,14 +123,29 @@ def draw_words(draw: Draw, pins: Mapping[str, str]) -> dict[str, str]:
     drawn["angle.dutch"] = "yes" if draw.chance(0.08) else "no"
     words = drawn | dict(pins)
     if words["angle.vertical"] == "overhead":
-        words["angle.view"] = "front"
-        if words["light.direction"] not in ("side_left", "side_right", "top", "ambient"):
-            words["light.direction"] = draw.one(("side_left", "side_right"))
-        if words["angle.movement"] == "static" and "angle.movement" not in pins:
-            words["angle.movement"] = draw.one(("arc", "dolly_in", "dolly_out"))
+        _fit_overhead_(draw, words, pins)
     if words["light.direction"] == "ambient":
-        words |= {"light.quality": "soft", "light.contrast": "low"}
+        if "light.direction" not in pins and (pins.get("light.quality") == "hard" or pins.get("light.contrast", "low") != "low"):
+            words["light.direction"] = draw.one(("side_left", "side_right"))
+        else:
+            words |= {"light.quality": "soft", "light.contrast": "low"}
+    if words["angle.scale"] == "extreme_close_up" and "angle.view" not in pins:
+        words["angle.view"] = draw.one(("front", "three_quarter"))  # the detail is the badge
     return words
+
+
+def _fit_overhead_(draw: Draw, words: dict[str, str], pins: Mapping[str, str]) -> None:
+    """From above the product lies on its back: front to the camera, light across it. Gives way to pins that ask otherwise."""
+    lights = ("side_left", "side_right", "top", "ambient")
+    asks_otherwise = pins.get("angle.view", "front") != "front" or pins.get("light.direction", "top") not in lights
+    if asks_otherwise and "angle.vertical" not in pins:
+        words["angle.vertical"] = draw.one(("high", "eye_level", "low"))
+        return
+    words["angle.view"] = "front"
+    if words["light.direction"] not in lights:
+        words["light.direction"] = draw.one(("side_left", "side_right"))
+    if words["angle.movement"] == "static" and "angle.movement" not in pins:  # nothing at all would move
+        words["angle.movement"] = draw.one(("arc", "dolly_in", "dolly_out"))
 
 
 def _product_colours(draw: Draw) -> tuple[str, str, str, str]:
@@ -157,11 +173,15 @@ def _stage(draw: Draw, words: dict[str, str], product: Product, backdrop: str, f
     elif not overhead and draw.chance(0.25):
         raised = draw.between(0.1, 0.3)
     styles = ("seamless", "seamless", "table", "slats") + (("disc", "disc") if words["angle.vertical"] == "eye_level" else ())
-    style = draw.one(styles)
+    style = "seamless" if overhead else draw.one(styles)
     wall = draw.between(2.6, 3.6) + (3.0 if words["angle.scale"] in ("wide", "extreme_wide") else 0.0)
-    stage = StageSet(backdrop, floor, style, accent, wall, raised, product.half_size[0] + draw.between(0.12, 0.3), plinth,
+    if overhead:
+        wall = 4 * camera.distance_dm  # out of the picture
+    behind = wall * math.tan(math.radians(camera.elevation_deg))
+    disc = raised + product.half_size[1] * 1.5 - (behind if abs(behind) < 3 else 0.0)
+    stage = StageSet(backdrop, floor, style, accent, max(disc, 0.8), wall, raised, product.half_size[0] + draw.between(0.12, 0.3), plinth,
                      gloss=draw.between(0.1, 0.35) if draw.chance(0.5) and not overhead else 0.0)
-    return Scene(product, camera, _light(draw, words), stage)
+    return Scene(product, camera, _light(draw, words, camera, backdrop, floor), stage)
 
 
 def _camera(draw: Draw, words: dict[str, str], product: Product) -> Camera:
@@ -170,7 +190,7 @@ def _camera(draw: Draw, words: dict[str, str], product: Product) -> Camera:
     fov = draw.between(34, 40) if small else draw.between(20, 28)
     elevation = draw.between(*ELEVATIONS[words["angle.vertical"]])
     if small and elevation < -8:
-        elevation = draw.between(-14, -10)
+        elevation = draw.between(-11, -9.5)
     share = draw.between(*SHARES[scale])
     distance = distance_for(product, share, fov, elevation)
     visible = 2 * distance * math.tan(math.radians(fov) / 2)
@@ -194,16 +214,20 @@ def _move(draw: Draw, movement: str, fov_deg: float) -> tuple:
     return move, rates[move]
 
 
-def _light(draw: Draw, words: dict[str, str]) -> Light:
+def _light(draw: Draw, words: dict[str, str], camera: Camera, backdrop: str, floor: str) -> Light:
+    """The lamps: what surrounds the product gets the light that its key asks for, the product the usual exposure."""
     where, key = words["light.direction"], words["light.key"]
-    ratio = draw.between(*RATIOS[words["light.contrast"]])
-    exposure = draw.between(1.05, 1.25) * {"high": 1.1, "mid": 1.0, "low": 0.9}[key]
-    return Light(
+    ratio = 1.0 if where == "ambient" else draw.between(*RATIOS[words["light.contrast"]])
+    light = Light(
         azimuth_deg=draw.between(*KEY_AZIMUTHS[where]) * (draw.one((-1, 1)) if where in ("front", "back", "top") else 1),
         elevation_deg=draw.between(*KEY_ELEVATIONS[where]),
         radius_deg=draw.between(*RADII[words["light.quality"]]),
-        ratio=1.0 if where == "ambient" else ratio,
+        ratio=ratio,
         temperature_k=draw.between(*TEMPERATURES[words["light.temperature"]]),
-        exposure=exposure,
-        backdrop=draw.between(*BACKDROP_LIGHT[key]),
+        exposure=draw.between(1.0, 1.25),
     )
+    level = draw.between(*LEVELS[key])
+    if looks_down(camera):
+        wanted = level / (luminance(floor) * floor_light(light))
+        return replace(light, exposure=min(max(wanted, 0.8), 1.7 if key == "high" else 1.35))
+    return replace(light, backdrop=max(0.03, level / (luminance(backdrop) * light.exposure) - BACKDROP_FILL / ratio))

@@ -14,6 +14,8 @@ from data_tools.stage.shapes import SHAPES, Shape
 ASPECT: Final = 1.5  # width over height that shot sizes are reckoned with
 HARD_BELOW_DEG: Final = 4.0  # angular radius of a light that still casts crisp shadows
 
+BACKDROP_FILL: Final = 0.6  # share of the fill light that reaches the backdrop
+
 # lower bound of the subject's share of the frame -> shot size, largest first
 SCALE_BOUNDS: Final[tuple[tuple[float, str], ...]] = (
     (1.6, "extreme_close_up"), (0.92, "close_up"), (0.66, "medium_close_up"), (0.47, "medium"), (0.32, "medium_wide"),
@@ -88,7 +90,8 @@ class StageSet:
     backdrop: str
     floor: str
     style: Literal["seamless", "table", "slats", "disc"] = "seamless"
-    accent: str = "#FFFFFF"
+    accent: str = "#FFFFFF"  # colour of the disc, and its centre's height above the floor
+    accent_height_dm: float = 1.0
     wall_dm: float = 3.0  # distance from the product to the backdrop
     plinth_height_dm: float = 0.0  # 0: none
     plinth_radius_dm: float = 0.7
@@ -109,6 +112,11 @@ class Scene:
 def centre_height(scene: Scene) -> float:
     """Height of the product's centre above the floor, in decimetres."""
     return scene.stage.plinth_height_dm + scene.product.half_size[1]
+
+
+def visible_height(scene: Scene) -> float:
+    """Decimetres that the frame's height spans at the product, mid-shot."""
+    return 2 * scene.camera.distance_dm * math.tan(math.radians(scene.camera.fov_deg) / 2)
 
 
 def apparent_size(product: Product, elevation_deg: float) -> tuple[float, float]:
@@ -206,13 +214,24 @@ def _direction(light: Light) -> str:
 
 
 def _key(scene: Scene) -> str:
-    level = backdrop_level(scene)
-    return "high" if level > 0.5 else "mid" if level > 0.08 else "low"
+    level = surround_level(scene)
+    return "high" if level > 0.42 else "mid" if level > 0.08 else "low"
 
 
-def backdrop_level(scene: Scene) -> float:
-    """Mean linear luminance of the empty backdrop, the light on it counted in: what makes a picture high or low key."""
-    light = scene.light
-    amount = light.exposure * (light.backdrop + 0.6 / light.ratio)
-    return luminance(scene.stage.backdrop) * amount
+def surround_level(scene: Scene) -> float:
+    """Linear luminance of what surrounds the product in the picture, its light counted in: a picture's high or low key."""
+    light, stage = scene.light, scene.stage
+    if looks_down(scene.camera):
+        return luminance(stage.floor) * light.exposure * floor_light(light)
+    return luminance(stage.backdrop) * light.exposure * (light.backdrop + BACKDROP_FILL / light.ratio)
 
+
+def looks_down(camera: Camera) -> bool:
+    """The floor, and not the backdrop, fills the picture."""
+    return camera.elevation_deg > 18
+
+
+def floor_light(light: Light) -> float:
+    """Light on the floor as a share of key plus fill: the key falls at a slant, or shines through from below."""
+    slant = math.sin(math.radians(light.elevation_deg))
+    return (1 - 1 / light.ratio) * (0.9 * slant if slant > 0 else 0.35) + 0.8 / light.ratio

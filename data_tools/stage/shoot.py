@@ -41,7 +41,7 @@ CELLS: Final = (
 )  # fmt: skip
 MISSING_CELL: Final = ("low", "back")  # one prompt asks for it
 SCALES: Final = ("medium", "medium_close_up", "medium_wide", "close_up", "medium", "wide", "extreme_close_up")
-VIEWS: Final = ("front", "three_quarter", "front", "three_quarter", "profile", "front", "back", "three_quarter")
+VIEWS: Final = ("front", "three_quarter", "front", "three_quarter", "profile", "back", "front", "three_quarter", "front", "profile", "three_quarter")
 MOVEMENTS: Final = ("static", "dolly_in", "arc", "pan_right", "static", "handheld", "tilt_up", "dolly_out", "pan_left")
 
 
