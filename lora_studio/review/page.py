@@ -29,10 +29,10 @@ def build_page(room: Room) -> gr.Blocks:
                 take = gr.Radio(label="Take", elem_id="take", container=False, show_label=False)
                 wall = _screen("wall")
             with gr.Tab("Blind compare"):
-                with gr.Row(elem_id="who") as who:
-                    name = gr.Textbox(label="Your name", max_length=60, autofocus=False, elem_id="name")
-                    start = gr.Button("Start comparing", variant="primary", elem_id="start", scale=0)
                 compare = _screen("compare")
+                with gr.Row(elem_id="who") as who:
+                    name = gr.Textbox(label="Your name", max_length=60, elem_id="name")
+                    start = gr.Button("Start comparing", variant="primary", elem_id="start", scale=0)
 
         def open_page(remembered: str) -> tuple[Any, ...]:
             return _header(room), _takes(room), _shown(room.wall), *begin(remembered)

@@ -4,8 +4,10 @@ Everything here becomes text or an address in the browser, never markup. Knows n
 names no look: who was who is told only when the reviewer's round is over.
 """
 
+import shlex
 from typing import Any
 
+from lora_studio.consistency.scores import Definition
 from lora_studio.records import Take
 from lora_studio.review.catalogue import Catalogue
 from lora_studio.review.contests import Ballot, Progress, Tally
@@ -15,8 +17,8 @@ Screen = dict[str, Any]
 
 WALL = "wall"
 PLAIN_NAMES = {
-    "palette_distance": "Distance to palette",
     "palette_share": "In brand colours",
+    "palette_distance": "Distance to palette",
     "identity": "Likeness to real",
     "flicker": "Flicker",
     "flicker_local": "Flicker in places",
@@ -39,10 +41,11 @@ def wall(catalogue: Catalogue, seed: int | None, media: Media) -> Screen:
         return nothing(
             "No takes yet",
             "The wall shows every prompt beside real footage, before brand training and with each Look. Render it with:",
-            f"lora-studio takes {catalogue.workspace.root.name}",
+            _takes_command(catalogue),
         )
     return {
         "kind": "wall",
+        "legend": _legend(catalogue),
         "rows": [
             {
                 "prompt": prompt.text,
@@ -88,7 +91,7 @@ def reveal(catalogue: Catalogue, done: Progress, tallies: list[Tally], picks: li
         "kind": "reveal",
         "done": done.done,
         "total": done.total,
-        "summary": [_summary(tally) for tally in tallies],
+        "tallies": [_tally(tally) for tally in tallies],
         "picks": [_pick(catalogue, pick) for pick in picks],
         "notice": notice,
     }
@@ -97,12 +100,12 @@ def reveal(catalogue: Catalogue, done: Progress, tallies: list[Tally], picks: li
 def too_few_looks(catalogue: Catalogue) -> Screen:
     """Blind comparison has nothing to compare yet."""
     if not catalogue.takes:
-        return nothing("Nothing to compare yet", "Render the takes first:", f"lora-studio takes {catalogue.workspace.root.name}")
+        return nothing("Nothing to compare yet", "Render the takes first:", _takes_command(catalogue))
     return nothing(
         "Nothing to compare yet",
         "A blind comparison needs two sides: clips from before brand training, and from at least one Look. "
         "Train a Look, then render the takes again:",
-        f"lora-studio takes {catalogue.workspace.root.name}",
+        _takes_command(catalogue),
     )
 
 
@@ -119,6 +122,10 @@ def look_name(look: str) -> str:
 def take_choices(catalogue: Catalogue) -> list[tuple[str, int]]:
     """What the reader can choose on the wall: (Take 1, seed), (Take 2, seed), ..."""
     return [(_take_name(catalogue, seed), seed) for seed in catalogue.seeds]
+
+
+def _takes_command(catalogue: Catalogue) -> str:
+    return f"lora-studio takes {shlex.quote(str(catalogue.workspace.root))}"
 
 
 def _take_name(catalogue: Catalogue, seed: int) -> str:
@@ -139,7 +146,7 @@ def _scores(catalogue: Catalogue, take: Take) -> list[Screen]:
         return []
     score = catalogue.score(take.take_id)
     lines = []
-    for metric, definition in catalogue.scores.definitions.items():
+    for metric, definition in _in_order(catalogue.scores.definitions):
         value = score.values.get(metric) if score else None
         reason = (score.reasons.get(metric) or "not measured") if score else "this take was rendered after the last scoring"
         lines.append({
@@ -149,6 +156,19 @@ def _scores(catalogue: Catalogue, take: Take) -> list[Screen]:
             "measured": value is not None,
         })  # fmt: skip
     return lines
+
+
+def _legend(catalogue: Catalogue) -> list[Screen]:
+    if catalogue.scores is None:
+        return []
+    definitions = _in_order(catalogue.scores.definitions)
+    reasons = catalogue.scores.reasons
+    return [{"name": PLAIN_NAMES.get(m, d.name), "text": ". ".join(filter(None, (d.text, reasons.get(m))))} for m, d in definitions]
+
+
+def _in_order(definitions: dict[str, Definition]) -> list[tuple[str, Definition]]:
+    known = [*PLAIN_NAMES, *(metric for metric in definitions if metric not in PLAIN_NAMES)]
+    return [(metric, definitions[metric]) for metric in known if metric in definitions]
 
 
 def _figure(value: float, unit: str) -> str:
@@ -182,22 +202,14 @@ def _count(number: int, word: str, plural: str = "") -> str:
     return f"{number} {word if number == 1 else plural or word + 's'}"
 
 
-def _summary(tally: Tally) -> str:
+def _tally(tally: Tally) -> list[str | int]:
     first, second = (look_name(look) for look in tally.looks)
-    parts = [f"{first} {tally.first}", f"{second} {tally.second}"]
-    parts += [f"no preference {tally.same}"] if tally.same else []
-    parts += [f"both unacceptable {tally.neither}"] if tally.neither else []
-    return f"{first} or {second}: you chose " + ", ".join(parts) + "."
+    return [first, tally.first, second, tally.second, tally.same, tally.neither]
 
 
-def _pick(catalogue: Catalogue, pick: Ballot) -> Screen:
-    sides = {"left": pick.left_take, "right": pick.right_take}
-    names = {side: look_name(take.look) if (take := catalogue.take(take_id)) else "?" for side, take_id in sides.items()}
+def _pick(catalogue: Catalogue, pick: Ballot) -> list[str]:
+    sides = [catalogue.take(take_id) for take_id in (pick.left_take, pick.right_take)]
+    left, right = (look_name(take.look) if take is not None else "a clip that is gone" for take in sides)
     prompt = catalogue.prompt(pick.prompt_id)
-    chosen = {"left": names["left"], "right": names["right"], "same": "No preference", "neither": "Both unacceptable"}
-    return {
-        "prompt": prompt.text if prompt else pick.prompt_id,
-        "take": _take_name(catalogue, pick.seed),
-        **names,
-        "chosen": chosen[pick.choice or "same"],
-    }
+    chosen = {"left": left, "right": right, "same": "No preference", "neither": "Both unacceptable"}[pick.choice or "same"]
+    return [f"{prompt.text if prompt else pick.prompt_id} · {_take_name(catalogue, pick.seed)}", left, right, chosen]

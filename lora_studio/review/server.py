@@ -27,12 +27,8 @@ UNSAFE_SETTINGS: Final = ("GRADIO_VIBE_MODE", "GRADIO_ALLOWED_PATHS", "GRADIO_LO
 STATIC: Final = Path(__file__).parent / "static"
 
 # What the page asks for while it is used. Gradio serves much more (uploads, files, a proxy): none of it is needed.
-ANSWERED: Final = (
-    "/ui/", "/media/", "/assets/", "/static/", "/svelte/", "/theme.css", "/favicon.ico", "/robots.txt",
-    "/gradio_api/queue/", "/gradio_api/heartbeat/", "/gradio_api/reset", "/gradio_api/startup-events", "/gradio_api/theme.css",
-    "/gradio_api/run/", "/gradio_api/cancel",
-)  # fmt: skip
-ANSWERED_EXACTLY: Final = ("/", "/config", "/config/")
+ANSWERED: Final = ("/ui/", "/media/", "/assets/", "/static/", "/gradio_api/queue/", "/gradio_api/heartbeat/")
+ANSWERED_EXACTLY: Final = ("/", "/config", "/theme.css", "/favicon.ico")
 
 HEADERS: Final = {
     "Content-Security-Policy": (

@@ -75,6 +75,7 @@ export function mount(root, {vote, leave}) {
             return {video, fps: clip.fps, frames: clip.frames};
         });
         group = new Group(clips);
+        transport.refresh();
         stage.replaceChildren(...clips.map(({video}, side) => el('figure', {}, video, el('figcaption', {}, side === 0 ? 'Left' : 'Right'))));
     }
 
@@ -101,13 +102,17 @@ export function mount(root, {vote, leave}) {
 }
 
 function reveal(value, leave) {
-    const head = ['Prompt', 'Left was', 'Right was', 'You chose'].map((title) => el('th', {scope: 'col'}, title));
-    const rows = value.picks.map((pick) => el('tr', {},
-        el('td', {}, `${pick.prompt} \u00b7 ${pick.take}`), el('td', {}, pick.left), el('td', {}, pick.right), el('td', {}, pick.chosen)));
     return el('section', {class: 'reveal'},
         el('h2', {}, `All ${value.total} compared. This is who was who.`),
-        ...value.summary.map((line) => el('p', {class: 'summary'}, line)),
-        el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Your choices'},
-            el('table', {}, el('thead', {}, el('tr', {}, ...head)), el('tbody', {}, ...rows))),
+        table('Your votes', ['This', 'Votes', 'Or this', 'Votes', 'No preference', 'Both unacceptable'], value.tallies),
+        table('Each comparison', ['Prompt', 'Left was', 'Right was', 'You chose'], value.picks),
         el('button', {class: 'quiet', type: 'button', onclick: leave}, 'Compare as someone else'));
+}
+
+function table(label, titles, rows) {
+    const kind = (cell) => ({class: typeof cell === 'number' ? 'number' : null});
+    const head = titles.map((title, column) => el('th', {scope: 'col', ...kind(rows[0]?.[column])}, title));
+    const body = rows.map((row) => el('tr', {}, ...row.map((cell) => el('td', kind(cell), String(cell)))));
+    return el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label},
+        el('table', {}, el('thead', {}, el('tr', {}, ...head)), el('tbody', {}, ...body)));
 }

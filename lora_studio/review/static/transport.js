@@ -8,19 +8,19 @@ export class Transport {
         this.groups = groups;
         this.playing = false;
         this.button = el('button', {class: 'play', type: 'button', onclick: () => this.toggle()}, 'Play');
-        this.counter = el('output', {class: 'frames'});
-        this.looping = el('input', {type: 'checkbox', onchange: () => this.#setLoop()});
-        this.looping.checked = !matchMedia('(prefers-reduced-motion: reduce)').matches;
+        this.counter = el('span', {class: 'frames'});
+        this.loop = !matchMedia('(prefers-reduced-motion: reduce)').matches;
+        this.loopButton = el('button', {class: 'loop', type: 'button', onclick: () => this.setLoop(!this.loop)}, 'Loop');
         this.bar = el('div', {class: 'transport', role: 'group', 'aria-label': 'Playback of all clips'},
             el('button', {class: 'step', type: 'button', 'aria-label': 'Previous frame', onclick: () => this.step(-1)}, '\u2039'),
             this.button,
             el('button', {class: 'step', type: 'button', 'aria-label': 'Next frame', onclick: () => this.step(1)}, '\u203a'),
+            this.loopButton,
             this.counter,
-            el('label', {class: 'loop'}, this.looping, 'Loop'),
-            el('p', {class: 'keys'}, el('kbd', {}, 'Space'), ' play  ', el('kbd', {}, ','), ' ', el('kbd', {}, '.'), ' step by frame'));
+            el('p', {class: 'keys'}, el('kbd', {}, 'Space'), 'play', el('kbd', {}, ','), el('kbd', {}, '.'), 'step by frame',
+                el('kbd', {}, 'L'), 'loop'));
+        this.setLoop(this.loop);
         onKeys(root, (event) => this.#key(event));
-        const tick = () => { if (this.bar.isConnected || !this.started) { this.#count(); requestAnimationFrame(tick); } };
-        requestAnimationFrame(tick);
     }
 
     toggle() {
@@ -29,12 +29,13 @@ export class Transport {
 
     play() {
         this.#setPlaying(true);
+        this.#watch();
         return Promise.all(this.groups().map((group) => this.start(group)));
     }
 
     // Starts one group with the bar's settings; used for rows that come into view while the others play.
     start(group) {
-        group.loop = this.looping.checked;
+        group.loop = this.loop;
         group.onend = () => { if (!this.groups().some((other) => other.playing)) this.#setPlaying(false); };
         return group.play();
     }
@@ -51,15 +52,17 @@ export class Transport {
         await this.#align(by);
     }
 
-    #align(by) {
+    async #align(by) {
         const groups = this.groups();
-        if (groups.length === 0) return undefined;
-        const frame = groups[0].frame + by;
-        return Promise.all(groups.map((group) => group.seek(frame)));
+        const frame = groups.length ? groups[0].frame + by : 0;
+        await Promise.all(groups.map((group) => group.seek(frame)));
+        this.refresh();
     }
 
-    #setLoop() {
-        for (const group of this.groups()) group.loop = this.looping.checked;
+    setLoop(loop) {
+        this.loop = loop;
+        this.loopButton.setAttribute('aria-pressed', loop);
+        for (const group of this.groups()) group.loop = loop;
     }
 
     #setPlaying(playing) {
@@ -68,8 +71,13 @@ export class Transport {
         this.bar.dataset.playing = playing;
     }
 
-    #count() {
-        this.started ||= this.bar.isConnected;
+    #watch() {
+        this.refresh();
+        if (this.playing) requestAnimationFrame(() => this.#watch());
+    }
+
+    // Says which frame is shown; to be called when other clips come under the bar.
+    refresh() {
         const lead = this.groups()[0];
         const text = lead ? `Frame ${lead.frame + 1} of ${lead.lead.frames}` : '';
         if (this.counter.textContent !== text) this.counter.textContent = text;
@@ -79,6 +87,7 @@ export class Transport {
         if (event.key === ' ' && !event.target.closest('button')) this.toggle();
         else if (event.key === ',') this.step(-1);
         else if (event.key === '.') this.step(1);
+        else if (event.key.toLowerCase() === 'l') this.setLoop(!this.loop);
         else return;
         event.preventDefault();
     }

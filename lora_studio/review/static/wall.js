@@ -27,6 +27,7 @@ export function mount(root) {
         const row = rowOf(entry);
         if (!row) return;
         row.visible = entry.isIntersecting;
+        transport.refresh();
         if (!row.group || row.visible === row.group.playing) return;
         if (row.visible && transport.playing) transport.start(row.group);
         if (!row.visible) row.group.pause();
@@ -44,7 +45,7 @@ export function mount(root) {
                 return;
             }
             rows = value.rows.map(drawRow);
-            root.replaceChildren(...rows.map((row) => row.section), transport.bar);
+            root.replaceChildren(...rows.map((row) => row.section), ...legend(value.legend), transport.bar);
             for (const row of rows) {
                 near.observe(row.section);
                 visible.observe(row.section);
@@ -80,4 +81,10 @@ function drawCell(cell, clips) {
 function scores(list) {
     return el('dl', {class: 'scores'}, ...list.map(({name, value, about, measured}) =>
         el('div', {title: about, class: measured ? null : 'unmeasured'}, el('dt', {}, name), el('dd', {}, value))));
+}
+
+function legend(list) {
+    if (list.length === 0) return [el('p', {class: 'legend'}, 'Nothing was measured on these takes yet: run lora-studio score.')];
+    const lines = list.flatMap(({name, text}) => [el('dt', {}, name), el('dd', {}, text)]);
+    return [el('details', {class: 'legend'}, el('summary', {}, 'What the numbers mean'), el('dl', {}, ...lines))];
 }
