@@ -30,9 +30,14 @@ PALETTE_CLIPS = 24  # training clips whose colours make the palette when brand.t
 VERSIONS = {"colour": colour.VERSION, "motion": motion.VERSION, "identity": identity.VERSION}
 
 
+def shipped_model() -> Path:
+    """The folder of nova-nano, which comes with the package."""
+    return Path(__file__).parents[1] / "assets" / "nova_nano"
+
+
 def shipped_vision() -> Path:
     """The small open_clip model that comes with the package."""
-    return Path(__file__).parents[1] / "assets" / "nova_nano" / "vision"
+    return shipped_model() / "open_clip"
 
 
 def score_workspace(workspace: Workspace, vision_folder: Path | None = None) -> Scores:
@@ -60,7 +65,8 @@ def score_workspace(workspace: Workspace, vision_folder: Path | None = None) -> 
         found = known.get(key)
         rows.append(found if found is not None else _score_take(take, sides[take.prompt_id], key, yardstick))
     scores = _gather(rows, yardstick)
-    files.write_json(workspace.takes / SCORES_NAME, scores.model_dump(mode="json"))
+    if scores != before:
+        files.write_json(workspace.takes / SCORES_NAME, scores.model_dump(mode="json"))
     return scores
 
 

@@ -7,7 +7,6 @@ import torch
 from drawn import CLIPS, FPS, NUM_FRAMES, RED, draw_workspace, picture
 
 from lora_studio.consistency.identity import References, embed_references, likeness, why_blind
-from lora_studio.consistency.index import shipped_vision
 from lora_studio.vision import load_vision
 from lora_studio.wall import dataset_clips
 
@@ -40,9 +39,3 @@ def test_a_blind_model_is_named_as_such(tiny_vision_folder: Path) -> None:
     reason = why_blind(load_vision(tiny_vision_folder))
     assert reason is not None
     assert "of 8 plain colour cards" in reason
-
-
-def test_the_shipped_model_tells_colours_apart() -> None:
-    if not shipped_vision().is_dir():
-        pytest.skip("the embedded default model is not in this checkout")
-    assert why_blind(load_vision(shipped_vision())) is None

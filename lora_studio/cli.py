@@ -1,0 +1,244 @@
+"""The command line `lora-studio`: takes, scores, report, and what there is. Parses and prints; knows no arithmetic.
+
+Every command imports what it needs when it runs, so that `--help` answers at once.
+"""
+
+import importlib
+import importlib.metadata
+import json
+import logging
+import math
+import platform
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lora_studio.errors import LoraStudioError, ModelError, TrainingError, run_command
+from lora_studio.runs import finished_runs, run_named
+from lora_studio.workspace import Workspace
+
+if TYPE_CHECKING:
+    from lora_studio.consistency.scores import Scores
+
+LIBRARIES = (
+    "torch", "peft", "accelerate", "datasets", "decord", "av", "open_clip_torch", "bitsandbytes", "transformers", "diffusers",
+    "gradio", "lancedb", "scenedetect", "scikit-image",
+)  # fmt: skip
+IMPORTED = ("decord", "av", "bitsandbytes")  # native code that may be installed and still not load
+
+app = typer.Typer(help="Brand adapters for NOVA: takes, scores, report.", no_args_is_help=True, add_completion=False,
+                  pretty_exceptions_enable=False)  # fmt: skip
+model_app = typer.Typer(help="Base models.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
+
+WorkspaceArgument = Annotated[Path, typer.Argument(help="the brand's folder (it holds brand.toml)", metavar="WORKSPACE")]
+
+
+def main() -> None:
+    """The console entry point."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that nothing here uses
+    app()
+
+
+@app.command()
+def takes(
+    workspace: WorkspaceArgument,
+    seeds: Annotated[str | None, typer.Option(help="seeds instead of the prompt sheet's, such as 0,1")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="sampling steps")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="how strongly the prompt is followed; 1 is off")] = None,
+) -> None:
+    """Make the takes that are missing: every prompt and seed with the base and with each finished run."""
+    run_command(partial(_takes, workspace, seeds, steps, guidance))
+
+
+@app.command()
+def score(
+    workspace: WorkspaceArgument,
+    vision: Annotated[Path | None, typer.Option(help="open_clip folder for the identity score; default: the shipped one")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print scores.json instead of a table")] = False,
+) -> None:
+    """Score the current takes against the palette, the held-out footage and the base."""
+    run_command(partial(_score, workspace, vision, as_json))
+
+
+@app.command()
+def report(workspace: WorkspaceArgument) -> None:
+    """Write takes/report.md and say in plain words what was learned."""
+    run_command(partial(_report, workspace))
+
+
+@app.command("list")
+def list_runs(workspace: WorkspaceArgument) -> None:
+    """List the runs of a workspace and their adapters."""
+    run_command(partial(_list_runs, workspace))
+
+
+@app.command()
+def card(workspace: WorkspaceArgument, run: Annotated[str, typer.Argument(help="name of a finished run")]) -> None:
+    """Print the card of a run's adapter."""
+    run_command(partial(_card, workspace, run))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, and what is missing."""
+    run_command(_doctor)
+
+
+@model_app.command("info")
+def model_info(name: Annotated[str, typer.Argument(help='"nano", a folder, or a Hub id')]) -> None:
+    """Say what a base model is: clip size, parameters, hashes."""
+    run_command(partial(_model_info, name))
+
+
+def _takes(folder: Path, seeds: str | None, steps: int | None, guidance: float | None) -> None:
+    workspace = Workspace.open(folder)
+    chosen = _parse_seeds(seeds) if seeds is not None else None
+    from lora_studio.generation.sampler import SamplerSettings
+    from lora_studio.generation.takes import make_takes
+
+    given = {"num_steps": steps, "guidance": guidance}
+    settings = SamplerSettings(**{key: value for key, value in given.items() if value is not None})
+    made = make_takes(workspace, settings, chosen)
+    looks = list(dict.fromkeys(take.look for take in made))
+    print(f"{len(made)} takes of {len(looks)} looks ({', '.join(looks)}) in {workspace.takes}")
+    print(f"next: lora-studio score {folder}")
+
+
+def _parse_seeds(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise LoraStudioError(f"--seeds takes whole numbers that differ, such as 0,1; got {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def _score(folder: Path, vision: Path | None, as_json: bool) -> None:
+    workspace = Workspace.open(folder)
+    from lora_studio.consistency.index import score_workspace
+
+    scores = score_workspace(workspace, vision)
+    if as_json:
+        print(json.dumps(scores.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False))
+        return
+    print("\n".join(_score_lines(scores)))
+    print(f"\nall figures: {workspace.takes / 'scores.json'}\nnext: lora-studio report {folder}")
+
+
+def _score_lines(scores: "Scores") -> Iterator[str]:
+    measured = [m for m in scores.definitions if any(m in summary.statistics for summary in scores.looks)]
+    width = max(len(summary.look) for summary in scores.looks) + len(" (no trigger)")
+    yield " " * width + "".join(f"{scores.definitions[m].name:>18}" for m in measured) + f"{'takes':>8}"
+    yield " " * width + "".join(f"{'(' + scores.definitions[m].unit + ')':>18}" for m in measured)
+    for summary in scores.looks:
+        name = summary.look + (" (no trigger)" if summary.side == "control" else "")
+        cells = (summary.statistics.get(m) for m in measured)
+        row = "".join(f"{_cell(s.mean, s.standard_error) if s is not None else '-':>18}" for s in cells)
+        yield f"{name:<{width}}{row}{max(s.n for s in summary.statistics.values()):>8}"
+    yield f"mean ± standard error over prompts and seeds; palette {', '.join(scores.palette)} ({scores.palette_source})"
+    yield from (f"{scores.definitions[metric].name}: {reason}" for metric, reason in scores.reasons.items())
+
+
+def _cell(mean: float, standard_error: float | None) -> str:
+    return f"{mean:.3f}" + (f" ± {standard_error:.3f}" if standard_error is not None else "")
+
+
+def _report(folder: Path) -> None:
+    workspace = Workspace.open(folder)
+    from lora_studio.consistency.report import write_report
+
+    print(write_report(workspace))
+    print(f"\nreport: {workspace.takes / 'report.md'}\nreview page: python app.py --workspace {folder}")
+
+
+def _list_runs(folder: Path) -> None:
+    workspace = Workspace.open(folder)
+    runs = [run_named(workspace, path.name) for path in sorted(workspace.runs.glob("[!.]*")) if path.is_dir()]
+    states = [state for run in runs if (state := run.state()) is not None]
+    if not states:
+        raise TrainingError(
+            f"no run in {workspace.runs}: train one with "
+            f"`accelerate launch train.py recipes/nano_look.toml --workspace {folder}`"
+        )
+    width = max(len(state.name) for state in states)
+    for state in states:
+        loss = ""
+        if state.validation_before is not None and state.validation_after is not None:
+            loss = f"  held-out loss {state.validation_before:.4f} -> {state.validation_after:.4f}"
+        adapter = f"  adapter {state.adapter_sha256[:12]}" if state.adapter_sha256 is not None else ""
+        print(f"{state.name:<{width}}  {state.status:<8}  {state.steps_done:>6} steps  on {state.model}{loss}{adapter}")
+
+
+def _card(folder: Path, name: str) -> None:
+    workspace = Workspace.open(folder)
+    path = run_named(workspace, name).folder / "card.md"
+    if not path.is_file():
+        finished = ", ".join(run.name for run in finished_runs(workspace)) or "none"
+        raise TrainingError(f"no card of a run {name!r} in {workspace.runs}; finished runs: {finished}")
+    print(path.read_text(encoding="utf-8"), end="")
+
+
+def _doctor() -> None:
+    import torch
+
+    print(f"python {platform.python_version()} on {platform.platform()}")
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        precision = "bf16" if torch.cuda.is_bf16_supported() else "float32"
+        print(f"device: {properties.name}, {properties.total_memory / 2**30:.1f} GiB, {precision}")
+    else:
+        print(f"device: CPU, {torch.get_num_threads()} threads, float32 (no CUDA device: nova-nano runs, the 0.6B model is slow)")
+    for library in LIBRARIES:
+        print(f"{library}: {_installed(library)}")
+    for module in IMPORTED:
+        print(f"import {module}: {_import_fault(module) or 'ok'}")
+    print(f"ffmpeg on PATH: {shutil.which('ffmpeg') or 'none (not needed: PyAV brings its own)'}")
+    print(f"nova-nano: {_nano_state()}")
+
+
+def _installed(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _import_fault(module: str) -> str | None:
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as fault:
+        return f"fails ({str(fault).splitlines()[0]})"
+    return None
+
+
+def _nano_state() -> str:
+    from lora_studio.nova import weights
+
+    try:
+        folder = weights.find_model("nano")
+        hashes = {part: weights.model_sha256(folder, part)[:12] for part in ("transformer", "vae", "text_encoder")}
+    except ModelError as fault:
+        return f"missing ({fault})"
+    return ", ".join(f"{part} {digest}" for part, digest in hashes.items())
+
+
+def _model_info(name: str) -> None:
+    from safetensors import safe_open
+
+    from lora_studio.nova import weights
+
+    folder = weights.find_model(name)
+    shape = weights.clip_shape(folder)
+    print(f"{name}: {folder}")
+    size = f"{shape.num_frames} frames of {shape.width}x{shape.height} at {shape.fps:g} fps"
+    print(f"clip: {size}; latents (C, T, H, W) {shape.latent}")
+    for part in ("transformer", "vae", "text_encoder"):
+        count = 0
+        for path in sorted((folder / part).glob("*.safetensors")):
+            with safe_open(path, framework="numpy") as tensors:
+                count += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+        print(f"{part}: {count:,} parameters, sha256 {weights.model_sha256(folder, part)}")
