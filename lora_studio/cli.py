@@ -92,7 +92,7 @@ def doctor() -> None:
 
 @model_app.command("info")
 def model_info(name: Annotated[str, typer.Argument(help='"nano", a folder, or a Hub id')]) -> None:
-    """Say what a base model is: clip size, parameters, hashes."""
+    """Say what a base model is: clip size, sizes and hashes of its parts."""
     run_command(partial(_model_info, name))
 
 
@@ -241,4 +241,4 @@ def _model_info(name: str) -> None:
         for path in sorted((folder / part).glob("*.safetensors")):
             with safe_open(path, framework="numpy") as tensors:
                 count += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
-        print(f"{part}: {count:,} parameters, sha256 {weights.model_sha256(folder, part)}")
+        print(f"{part}: {count:,} values, sha256 {weights.model_sha256(folder, part)}")
