@@ -153,7 +153,7 @@ def save_clips(workspace: Workspace, train: Dataset, held_out: Dataset) -> None:
     """Writes both splits (either may be empty) in place of what was there; write the manifest after it."""
     with files.atomic_folder(workspace.dataset / "clips") as temporary:
         splits = DatasetDict({TRAIN: train, HELD_OUT: held_out})
-        shards = {name: max(1, math.ceil(split.data.nbytes / SHARD_BYTES)) for name, split in splits.items()}
+        shards = {str(name): max(1, math.ceil(split.data.nbytes / SHARD_BYTES)) for name, split in splits.items()}
         splits.save_to_disk(str(temporary), num_shards=shards)
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import LATENT, toy_row, write_dataset
+from toy import LATENT, toy_row, write_dataset
 
 from lora_studio.errors import TrainingError
 from lora_studio.training.dataset import clip_features, hash_rows, load_clips, pack_array, require_same_encoders, unpack_array

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import LATENT, TEXT_DIM, toy_row
+from toy import LATENT, TEXT_DIM, toy_row
 
 from lora_studio.recipe import DataSection
 from lora_studio.training.samples import caption_of, decode, posterior_samples, samples_of_step, share_of_rank
