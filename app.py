@@ -31,13 +31,15 @@ def serve(options: argparse.Namespace) -> None:
     workspace = Workspace.open(options.workspace)
 
     from lora_studio.review import server
-    from lora_studio.review.media import Media
-    from lora_studio.review.room import Room
-    from lora_studio.review.store import ReviewStore
 
     server.check_environment(dict(os.environ))
     listener = server.listen(options.host, options.port)
     port = listener.getsockname()[1]
+
+    from lora_studio.review.media import Media
+    from lora_studio.review.room import Room
+    from lora_studio.review.store import ReviewStore
+
     media = Media()
     store = ReviewStore(options.database or f"sqlite:///{workspace.review_db}")
     room = Room(workspace, store, media)

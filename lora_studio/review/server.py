@@ -128,7 +128,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(app: FastAPI, listener: socket.socket) -> None:
     """Serves until interrupted."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none")
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none",
+        timeout_graceful_shutdown=1,  # an open page never ends its event stream
+    )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -4,7 +4,17 @@ import random
 from collections import Counter
 
 from lora_studio.records import AdapterRef, Take
-from lora_studio.review.contests import ROUND, Ballot, Contest, choose_contest, contests_between, order_sides, picks, progress, tally
+from lora_studio.review.contests import (
+    ROUND,
+    Ballot,
+    Contest,
+    choose_contest,
+    contests_between,
+    order_sides,
+    picks,
+    progress,
+    tally,
+)
 
 
 def take(look: str, prompt_id: str, seed: int = 0) -> Take:

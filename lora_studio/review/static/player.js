@@ -39,19 +39,24 @@ export class Group {
 
     pause() {
         this.playing = false;
-        for (const {video} of this.clips) video.pause();
+        for (const {video} of this.clips) {
+            video.pause();
+            video.playbackRate = 1;
+        }
         return this.seek(this.frame);
     }
 
-    // Puts back a clip that has drifted more than half a frame from the lead.
+    // Keeps the others with the lead: small drift is made up by playing a little faster or slower, large drift by a jump.
     #follow() {
         if (!this.playing) return;
         const time = this.lead.video.currentTime;
         for (const {video, fps} of this.clips) {
-            const comparable = video !== this.lead.video && !video.ended && !video.seeking && time < video.duration;
-            if (comparable && Math.abs(video.currentTime - time) > 0.5 / fps) video.currentTime = time;
+            if (video === this.lead.video || video.ended || video.seeking || time >= video.duration) continue;
+            const behind = time - video.currentTime; // seconds
+            if (Math.abs(behind) > 2 / fps) video.currentTime = time;
+            else video.playbackRate = Math.abs(behind) > 0.1 / fps ? 1 + Math.max(-0.25, Math.min(0.25, 5 * behind)) : 1;
         }
-        setTimeout(() => this.#follow(), 100);
+        setTimeout(() => this.#follow(), 50);
     }
 
     async #ended() {
