@@ -3,11 +3,12 @@
 from functools import lru_cache
 from typing import Final
 
+# Names that say nothing of the light: no "dark red", no "light grey".
 NAMED: Final[dict[str, str]] = {
-    "red": "#B4232F", "dark red": "#7E1527", "orange": "#DE7428", "amber": "#E0A546", "yellow": "#EBC73B", "green": "#3F8A4F",
-    "dark green": "#1F4A35", "mint": "#9CCDB8", "teal": "#177078", "sky blue": "#8FB9D9", "blue": "#2A5CA8", "navy": "#1E2F55",
+    "red": "#B4232F", "maroon": "#7E1527", "orange": "#DE7428", "amber": "#E0A546", "yellow": "#EBC73B", "green": "#3F8A4F",
+    "forest green": "#1F4A35", "mint": "#9CCDB8", "teal": "#177078", "sky blue": "#8FB9D9", "blue": "#2A5CA8", "navy": "#1E2F55",
     "purple": "#6A4C93", "pink": "#E08FA8", "brown": "#6B4226", "beige": "#D3B998", "cream": "#F3E8D0", "white": "#F2F2F0",
-    "light grey": "#C9CCD1", "grey": "#8B9097", "dark grey": "#43474D", "black": "#1B1C20",
+    "pale grey": "#C9CCD1", "grey": "#8B9097", "charcoal": "#43474D", "black": "#1B1C20",
 }  # fmt: skip
 
 

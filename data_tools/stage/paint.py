@@ -1,12 +1,10 @@
-"""The colours on a product: body, cap, stripe, badge and face, with edges as wide as a pixel. Knows no light."""
+"""The colours on a product: body, cap, stripe, badge, face and back label, with edges as wide as a pixel. Knows no light."""
 
 import torch
 from torch import Tensor
 
 from data_tools.stage.colours import linear_rgb
 from data_tools.stage.scene import Product
-
-MATT = 0.15
 
 
 def product_paint(product: Product, point: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,8 +29,8 @@ def product_paint(product: Product, point: Tensor, footprint: Tensor) -> tuple[T
     if shape.cap is not None:
         colour = torch.lerp(colour, _colour(product.cap, x), _cover(y - shape.cap, footprint))
     if shape.noun == "cup":  # coffee
-        inside = _cover(shape.radius - 0.05 - torch.hypot(x, z), footprint) * _cover(y - 0.69, footprint) * _cover(0.72 - y, footprint)
-        colour = torch.lerp(colour, _colour("#2B1710", x), inside)
+        surface = torch.minimum(shape.radius - 0.05 - torch.hypot(x, z), 0.015 - (y - 0.705).abs())
+        colour = torch.lerp(colour, _colour("#2B1710", x), _cover(surface, footprint))
     if product.badge is not None:
         colour = _badge(product, colour, x, y, z, footprint)
     if shape.has_face:
@@ -49,7 +47,7 @@ def _badge(product: Product, colour: Tensor, x: Tensor, y: Tensor, z: Tensor, fo
     colour = torch.lerp(colour, _colour(product.badge or product.body, x), _cover(1 - out, fine) * front)
     colour = torch.lerp(colour, _colour(product.mark, x), _cover(0.07 - (out - 0.84).abs(), fine) * front)
     wedge = torch.minimum(y + 0.42, (0.62 - y) * 0.5 - x.abs() * 0.88)
-    notch = torch.minimum(y + 0.42, (0.05 - y) * 0.5 - x.abs() * 0.88)
+    notch = torch.minimum(y + 0.6, (0.05 - y) * 0.5 - x.abs() * 0.88)
     colour = torch.lerp(colour, _colour(product.mark, x), _cover(wedge, fine) * (1 - _cover(notch, fine)) * front)
     return _back_label(product, colour, x, y, fine, 1 - front)
 

@@ -4,13 +4,13 @@ Vectorised over the pixels of one frame; what does not change within a shot (sha
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from data_tools.stage.colours import linear_rgb
+from data_tools.stage.colours import linear_rgb, luminance
 from data_tools.stage.field import Field, build_field, light_visible, march, unit
 from data_tools.stage.lighting import (
     Patch,
@@ -24,6 +24,8 @@ from data_tools.stage.lighting import (
 )
 from data_tools.stage.paint import product_paint
 from data_tools.stage.scene import Camera, Scene, centre_height, visible_height
+
+SWAY_HZ = (0.4, 0.9, 1.7, 2.9)
 
 
 @dataclass(frozen=True)
@@ -79,43 +81,58 @@ def rays(scene: Scene, height: int, width: int, time_s: float, device: torch.dev
     """The camera at a moment: origin (3, 1), unit directions (3, H*W), and a pixel's footprint at distance 1."""
     camera = scene.camera
     pose = _moved(camera, time_s)
-    azimuth = math.radians(pose["azimuth"])
-    back = direction(pose["azimuth"], pose["elevation"])
+    azimuth = math.radians(pose.azimuth)
+    back = direction(pose.azimuth, pose.elevation)
     right = torch.tensor([math.cos(azimuth), 0.0, -math.sin(azimuth)])
     up = torch.linalg.cross(back, right)
     target = torch.tensor([0.0, centre_height(scene), 0.0])
-    origin = (target + pose["distance"] * back)[:, None].to(device)
+    origin = (target + pose.distance * back)[:, None].to(device)
     focal = 1 / math.tan(math.radians(camera.fov_deg) / 2)
     aspect = width / height
     rows = (1 - (torch.arange(height) + 0.5) * (2 / height)) - 2 * camera.shift_y
     columns = ((torch.arange(width) + 0.5) * (2 / width) - 1) * aspect - 2 * aspect * camera.shift_x
     y, x = torch.meshgrid(rows, columns, indexing="ij")
-    x, y = _rotate(x.flatten(), y.flatten(), math.radians(pose["roll"]))
+    x, y = _rotate(x.flatten(), y.flatten(), math.radians(pose.roll))
     plane = torch.stack([x, y, torch.full_like(x, -focal)])
-    plane = _turn(math.radians(pose["yaw"]), math.radians(pose["pitch"])) @ plane
+    plane = _turn(math.radians(pose.yaw), math.radians(pose.pitch)) @ plane
     heading = torch.stack([right, up, back], dim=1) @ plane
     return origin, unit(heading).to(device), 2 / (height * focal)
 
 
-def _moved(camera: Camera, time_s: float) -> dict[str, float]:
-    pose = {"azimuth": camera.azimuth_deg, "elevation": camera.elevation_deg, "distance": camera.distance_dm, "roll": camera.roll_deg,
-            "yaw": 0.0, "pitch": 0.0}
+@dataclass(frozen=True)
+class _Pose:
+    """Where the camera is and how it is turned at a moment, in degrees and decimetres."""
+
+    azimuth: float
+    elevation: float
+    distance: float
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+
+
+def _moved(camera: Camera, time_s: float) -> _Pose:
+    pose = _Pose(camera.azimuth_deg, camera.elevation_deg, camera.distance_dm, roll=camera.roll_deg)
     travelled = camera.rate * time_s
     if camera.move == "pan":
-        pose["yaw"] += travelled
-    elif camera.move == "tilt":
-        pose["pitch"] += travelled
-    elif camera.move == "arc":
-        pose["azimuth"] += travelled
-    elif camera.move == "dolly":
-        pose["distance"] *= math.exp(-travelled)
-    elif camera.move == "handheld":
-        sway = np.random.default_rng(camera.sway_seed).uniform(0, 2 * math.pi, (3, 4))
-        swing = [sum(math.sin(2 * math.pi * f * time_s + p) for f, p in zip((0.4, 0.9, 1.7, 2.9), phases, strict=True)) for phases in sway]
-        pose["yaw"] += camera.rate * swing[0] / 1.41
-        pose["pitch"] += camera.rate * swing[1] / 1.41
-        pose["roll"] += camera.rate * swing[2] / 2.8
+        return replace(pose, yaw=travelled)
+    if camera.move == "tilt":
+        return replace(pose, pitch=travelled)
+    if camera.move == "arc":
+        return replace(pose, azimuth=pose.azimuth + travelled)
+    if camera.move == "dolly":
+        return replace(pose, distance=pose.distance * math.exp(-travelled))
+    if camera.move == "handheld":
+        yaw, pitch, roll = _sway(camera, time_s)
+        return replace(pose, yaw=yaw, pitch=pitch, roll=pose.roll + 0.5 * roll)
     return pose
+
+
+def _sway(camera: Camera, time_s: float) -> list[float]:
+    """Three independent swings in degrees, each of four sines, `camera.rate` RMS."""
+    phases = np.random.default_rng(camera.sway_seed).uniform(0, 2 * math.pi, (3, len(SWAY_HZ)))
+    waves = np.sin(2 * math.pi * np.array(SWAY_HZ) * time_s + phases)
+    return [float(swing) for swing in camera.rate * waves.sum(1) / math.sqrt(len(SWAY_HZ) / 2)]
 
 
 def _turn(yaw: float, pitch: float) -> Tensor:
@@ -134,7 +151,7 @@ def _surroundings(scene: Scene, lit: Lit, origin: Tensor, heading: Tensor) -> tu
     """Floor, curve and backdrop: linear light (3, P), and the distance at which each ray meets the level floor (P,)."""
     stage, fillet = scene.stage, fillet_radius(scene)
     end = stage.wall_dm - fillet
-    dx, dy, dz = heading
+    _, dy, dz = heading
     floor = torch.where(dy < -1e-4, -origin[1] / dy.clamp(max=-1e-4), 1e4).clamp(max=60.0)
     wall = torch.where(dz < -1e-4, (-stage.wall_dm - origin[2]) / dz.clamp(max=-1e-4), 1e4).clamp(0, 60.0)
     oy, oz = origin[1] - fillet, origin[2] + end  # around the curve's axis
@@ -153,19 +170,21 @@ def _lit_surroundings(scene: Scene, lit: Lit, point: Tensor, turn: Tensor, v: Te
     stage, light = scene.stage, scene.light
     x, y, z = point
     up, out = torch.cos(turn), torch.sin(turn)
-    tight = min(1.0, (4.5 / visible_height(scene)) ** 2)  # lamps are set for the framing: the wider, the larger their pools
+    tight = min(1.0, (3.0 / visible_height(scene)) ** 2)  # lamps are set for the framing: the wider, the larger their pools
     pool = 1 / (1 + (x * x + z * z) * (0.03 * tight))
     key = (lit.toward[1] * up + lit.toward[2] * out).clamp(min=0) * pool
     if lit.shadow is not None:
         key = key * lit.shadow.at(x, v)
     if light.elevation_deg < 0:  # a light table: the floor itself glows around the product
         key = up * 0.55 * torch.exp(-(x * x + z * z) * (0.5 * tight))
-    fill = (0.62 + 0.2 * up) * (0.25 + 0.75 * lit.occlusion.at(x, v)) * (0.55 + 0.45 * pool)
+    sky = 0.25 + 0.75 * lit.occlusion.at(x, v)
+    fill = (0.62 + 0.2 * up) * sky * (0.55 + 0.45 * pool)
     height = centre_height(scene)
-    glow = light.backdrop * light.exposure * torch.exp(-tight * (x * x * 0.12 + (y - height - 0.1).square() * 0.2)) * out
+    glow = light.backdrop * light.exposure * torch.exp(-tight * (x * x * 0.12 + (y - height - 0.1).square() * 0.2))
+    spill = 0.8 * luminance(stage.backdrop) * up * sky * torch.exp((-stage.wall_dm - z) * (0.3 * tight))  # back from the wall
     corner = 1 - 0.45 * (2 * up * out) if stage.style == "table" else 1.0  # where table and wall meet, light has no way in
     white = lit.key + lit.fill
-    return _surface(scene, x, y, z, out) * (corner * (lit.key * key + lit.fill * fill + white * glow))
+    return _surface(scene, x, y, z, out) * (corner * (lit.key * key + lit.fill * fill + white * glow * (out + spill)))
 
 
 def _surface(scene: Scene, x: Tensor, y: Tensor, z: Tensor, out: Tensor) -> Tensor:

@@ -12,7 +12,18 @@ from typing import Final, TypeVar
 import torch
 
 from data_tools.stage.colours import NAMED, colour_name, luminance
-from data_tools.stage.scene import BACKDROP_FILL, Camera, Light, Product, Scene, StageSet, distance_for, floor_light, looks_down
+from data_tools.stage.scene import (
+    ASPECT,
+    BACKDROP_FILL,
+    Camera,
+    Light,
+    Product,
+    Scene,
+    StageSet,
+    distance_for,
+    floor_light,
+    looks_down,
+)
 from data_tools.stage.shapes import SHAPES
 from lora_studio import taxonomy
 
@@ -32,10 +43,12 @@ RATIOS: Final = {"low": (1.8, 2.3), "medium": (3.4, 5.0), "high": (8.5, 13.0)}
 RADII: Final = {"hard": (0.5, 1.6), "soft": (12.0, 24.0)}
 TEMPERATURES: Final = {"warm": (3600, 4400), "neutral": (5900, 6900), "cool": (9000, 12000)}
 BACKDROPS: Final = {  # light.key -> names of backdrop colours
-    "high": ("white", "cream", "light grey"),
+    "high": ("white", "cream", "pale grey"),
     "mid": ("grey", "beige", "amber", "mint", "sky blue", "pink", "orange"),
-    "low": ("black", "dark grey", "navy", "dark green", "dark red"),
+    "low": ("black", "charcoal", "navy", "forest green", "maroon"),
 }  # fmt: skip
+BODIES: Final = ("red", "maroon", "orange", "yellow", "green", "forest green", "teal", "blue", "navy", "purple", "pink", "mint",
+                 "white", "black")  # fmt: skip
 LEVELS: Final = {"high": (0.55, 0.75), "mid": (0.14, 0.34), "low": (0.008, 0.045)}  # luminance of the lit surroundings
 
 
@@ -87,7 +100,7 @@ def sample_scene(generator: torch.Generator, pins: Mapping[str, str] | None = No
     floor = backdrop if draw.chance(0.6) else NAMED[draw.one(BACKDROPS[words["light.key"]])]
     if colour_name(backdrop) == colour_name(body):
         product = replace(product, body=NAMED["white" if luminance(backdrop) < 0.4 else "teal"])
-    return _stage(draw, words, product, backdrop, floor, accent=band, plinth=draw.one((NAMED["white"], NAMED["light grey"], floor)))
+    return _stage(draw, words, product, backdrop, floor, accent=band, plinth=draw.one((NAMED["white"], NAMED["pale grey"], floor)))
 
 
 def sample_brand_scene(generator: torch.Generator, brand_kit: BrandKit, pins: Mapping[str, str] | None = None) -> Scene:
@@ -150,58 +163,82 @@ def _fit_overhead_(draw: Draw, words: dict[str, str], pins: Mapping[str, str]) -
 
 def _product_colours(draw: Draw) -> tuple[str, str, str, str]:
     """Body, top, stripe and badge: a strong body, light details, a top in a second colour."""
-    body = draw.one(("red", "dark red", "orange", "yellow", "green", "dark green", "teal", "blue", "navy", "purple", "pink", "white",
-                     "black", "mint"))  # fmt: skip
+    body = draw.one(BODIES)
     light_body = luminance(NAMED[body]) > 0.3
     details = ("navy", "red", "teal", "black", "purple") if light_body else ("cream", "white", "yellow", "mint")
-    top = draw.one(tuple(name for name in ("white", "black", "amber", "teal", "red", "light grey", "navy") if name != body))
+    top = draw.one(tuple(name for name in ("white", "black", "amber", "teal", "red", "pale grey", "navy") if name != body))
     badge = draw.one(("white", "cream")) if not light_body else draw.one(("white", "cream", "yellow"))
     return NAMED[body], NAMED[top], NAMED[draw.one(details)], NAMED[badge]
 
 
 def _stage(draw: Draw, words: dict[str, str], product: Product, backdrop: str, floor: str, accent: str, plinth: str) -> Scene:
     """Numbers for the words: pose, camera, light and set."""
-    overhead = words["angle.vertical"] == "overhead"
-    turned = draw.between(*YAWS[words["angle.view"]]) * draw.one((-1, 1))
-    spin = 0.0 if overhead else draw.between(2.0, 4.0) * draw.one((-1, 1)) * (1.0 if product.form.section == "round" else 0.5)
-    product = replace(product, yaw_deg=draw.between(-20, 20) if overhead else turned, spin_deg_s=spin, lies=overhead)
+    product = _posed(draw, words, product)
     camera = _camera(draw, words, product)
-    raised = 0.0
-    if words["angle.vertical"] == "low":  # the camera must stay above the floor
-        drop = camera.distance_dm * math.sin(math.radians(-camera.elevation_deg))
-        raised = max(0.35, 0.2 + drop - product.half_size[1])
-    elif not overhead and draw.chance(0.25):
-        raised = draw.between(0.1, 0.3)
-    styles = ("seamless", "seamless", "table", "slats") + (("disc", "disc") if words["angle.vertical"] == "eye_level" else ())
-    style = "seamless" if overhead else draw.one(styles)
+    raised = _plinth_height(draw, camera, product)
+    flat = product.lies
     wall = draw.between(2.6, 3.6) + (3.0 if words["angle.scale"] in ("wide", "extreme_wide") else 0.0)
-    if overhead:
-        wall = 4 * camera.distance_dm  # out of the picture
-    behind = wall * math.tan(math.radians(camera.elevation_deg))
-    disc = raised + product.half_size[1] * 1.5 - (behind if abs(behind) < 3 else 0.0)
-    stage = StageSet(backdrop, floor, style, accent, max(disc, 0.8), wall, raised, product.half_size[0] + draw.between(0.12, 0.3), plinth,
-                     gloss=draw.between(0.1, 0.35) if draw.chance(0.5) and not overhead else 0.0)
+    styles = ("seamless", "seamless", "table", "slats") + (("disc", "disc") if words["angle.vertical"] == "eye_level" else ())
+    style = draw.one(styles)
+    gloss = draw.between(0.1, 0.35) if draw.chance(0.5) else 0.0
+    sight = wall * math.tan(math.radians(min(camera.elevation_deg, 30)))  # how far the line of sight falls on its way to the wall
+    stage = StageSet(
+        backdrop, floor, "seamless" if flat else style, accent,
+        accent_height_dm=max(0.8, raised + 1.5 * product.half_size[1] - sight),
+        wall_dm=4 * camera.distance_dm if flat else wall,  # from above, the backdrop is out of the picture
+        plinth_height_dm=raised,
+        plinth_radius_dm=product.half_size[0] + draw.between(0.12, 0.3),
+        plinth=plinth,
+        gloss=0.0 if flat else gloss,
+    )  # fmt: skip
     return Scene(product, camera, _light(draw, words, camera, backdrop, floor), stage)
 
 
+def _posed(draw: Draw, words: dict[str, str], product: Product) -> Product:
+    """Turned to the asked side, or laid on its back; upright it goes on turning, so slowly that no camera move is mimicked."""
+    turned, tilted = draw.between(*YAWS[words["angle.view"]]) * draw.one((-1, 1)), draw.between(-20, 20)
+    spin = draw.between(0.8, 1.6) * draw.one((-1, 1)) * min(1.0, 0.5 / SHARES[words["angle.scale"]][0])
+    if words["angle.vertical"] == "overhead":
+        return replace(product, yaw_deg=tilted, lies=True)
+    return replace(product, yaw_deg=turned, spin_deg_s=spin)
+
+
+def _plinth_height(draw: Draw, camera: Camera, product: Product) -> float:
+    """A camera that looks up must still stand above the floor, so the product is raised; else now and then, for looks."""
+    raised = draw.between(0.1, 0.3) if draw.chance(0.25) else 0.0
+    if camera.elevation_deg > -8:
+        return 0.0 if product.lies else raised
+    drop = camera.distance_dm * math.sin(math.radians(-camera.elevation_deg))
+    return max(0.35, 0.2 + drop - product.half_size[1])
+
+
 def _camera(draw: Draw, words: dict[str, str], product: Product) -> Camera:
-    scale = words["angle.scale"]
+    scale, low = words["angle.scale"], words["angle.vertical"] == "low"
     small = scale in ("extreme_wide", "wide")
     fov = draw.between(34, 40) if small else draw.between(20, 28)
-    elevation = draw.between(*ELEVATIONS[words["angle.vertical"]])
-    if small and elevation < -8:
-        elevation = draw.between(-11, -9.5)
+    elevation = draw.between(*((-11, -9.5) if small and low else ELEVATIONS[words["angle.vertical"]]))
     share = draw.between(*SHARES[scale])
     distance = distance_for(product, share, fov, elevation)
-    visible = 2 * distance * math.tan(math.radians(fov) / 2)
-    shift_x, shift_y = (draw.one((-0.13, 0.0, 0.0, 0.13)) if share < 0.6 else 0.0), -0.03
-    if share > 0.9:  # near: aim at the badge
-        shift_y = min(1.0, share - 0.9) * (product.form.height / 2 - product.form.badge[0]) / visible
-    if words["angle.vertical"] == "low":
-        shift_y += 0.05
+    aside = draw.one((-0.13, 0.0, 0.0, 0.13))
+    shift_x, shift_y = (aside, -0.03) if share < 0.6 else (0.0, -0.03)
+    if share > 0.9:
+        shift_x, shift_y = _aim_at_badge(product, elevation, 2 * distance * math.tan(math.radians(fov) / 2), share)
     move, rate = _move(draw, words["angle.movement"], fov)
     roll = draw.between(10, 16) * draw.one((-1, 1)) if words["angle.dutch"] == "yes" else 0.0
-    return Camera(distance, fov, 0.0, elevation, roll, shift_x, shift_y, move, rate, sway_seed=int(draw.between(0, 1e6)))
+    return Camera(distance, fov, 0.0, elevation, roll, shift_x, shift_y + (0.05 if low and share < 0.9 else 0.0), move, rate,
+                  sway_seed=int(draw.between(0, 1e6)))
+
+
+def _aim_at_badge(product: Product, elevation_deg: float, visible_dm: float, share: float) -> tuple[float, float]:
+    """Where the product's centre goes when the frame moves towards the badge: wholly for details, in part for close-ups."""
+    pull = min(1.0, (share - 0.9) / 0.8)
+    elevation, yaw = math.radians(elevation_deg), math.radians(product.yaw_deg)
+    drop, reach = product.form.height / 2 - product.form.badge[0], product.form.depth
+    if product.lies:
+        return pull * drop * -math.sin(yaw) / (visible_dm * ASPECT), pull * drop * math.cos(yaw) / visible_dm
+    facing = max(math.cos(yaw), 0.0)
+    return (-pull * reach * math.sin(yaw) / (visible_dm * ASPECT) if facing > 0 else 0.0,
+            pull * (drop * math.cos(elevation) + reach * facing * math.sin(elevation)) / visible_dm)
 
 
 def _move(draw: Draw, movement: str, fov_deg: float) -> tuple:
@@ -229,5 +266,5 @@ def _light(draw: Draw, words: dict[str, str], camera: Camera, backdrop: str, flo
     level = draw.between(*LEVELS[key])
     if looks_down(camera):
         wanted = level / (luminance(floor) * floor_light(light))
-        return replace(light, exposure=min(max(wanted, 0.8), 1.7 if key == "high" else 1.35))
+        return replace(light, exposure=min(max(wanted, 0.95), 1.7 if key == "high" else 1.35))
     return replace(light, backdrop=max(0.03, level / (luminance(backdrop) * light.exposure) - BACKDROP_FILL / ratio))

@@ -163,16 +163,17 @@ def describe(scene: Scene) -> dict[str, str]:
 def content(scene: Scene) -> str:
     """What is in the picture, in plain words: no camera, no light, no brand."""
     product, stage = scene.product, scene.stage
-    details = [f"a {colour_name(product.band)} stripe"] if product.band else []
-    if product.form.cap is not None and colour_name(product.cap) != colour_name(product.body):
-        details.append(f"a {colour_name(product.cap)} top")
-    noun = f"{_article(colour_name(product.body))} {product.form.noun}"
-    if details:
-        noun += " with " + " and ".join(details)
+    body = colour_name(product.body)
+    details = [f"{_article(colour_name(product.band))} stripe"] if product.band else []
+    if product.form.cap is not None and colour_name(product.cap) != body:
+        details.append(f"{_article(colour_name(product.cap))} cap")
+    words = f"{_article(body)} {product.form.noun}" + (f" with {' and '.join(details)}" if details else "")
+    if product.lies:
+        return f"{words} lying on {_article(colour_name(stage.floor))} surface"
+    backdrop = f"{_article(colour_name(stage.backdrop))} backdrop"
     if stage.plinth_height_dm > 0:
-        noun += f" on {_article(colour_name(stage.plinth))} plinth"
-    return f"{noun}, in front of {_article(colour_name(stage.backdrop))} backdrop" if not product.lies else (
-        f"{noun}, lying on {_article(colour_name(stage.floor))} surface")
+        return f"{words} on {_article(colour_name(stage.plinth))} plinth against {backdrop}"
+    return f"{words} on {backdrop}"
 
 
 def _article(words: str) -> str:

@@ -41,8 +41,10 @@ CELLS: Final = (
 )  # fmt: skip
 MISSING_CELL: Final = ("low", "back")  # one prompt asks for it
 SCALES: Final = ("medium", "medium_close_up", "medium_wide", "close_up", "medium", "wide", "extreme_close_up")
-VIEWS: Final = ("front", "three_quarter", "front", "three_quarter", "profile", "back", "front", "three_quarter", "front", "profile", "three_quarter")
+VIEWS: Final = ("front", "three_quarter", "front", "three_quarter", "profile", "back", "front", "three_quarter",
+                "front", "profile", "three_quarter")  # fmt: skip
 MOVEMENTS: Final = ("static", "dolly_in", "arc", "pan_right", "static", "handheld", "tilt_up", "dolly_out", "pan_left")
+KEYS: Final = ("mid", "mid", "low", "high", "high", "low", "mid", "high")
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,13 @@ class PlannedShot:
     num_frames: int
 
 
-def render_stage(workspace: Workspace, num_files: int = 12, seed: int = 0) -> None:
+def render_stage(workspace: Workspace, num_files: int = 12, seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> None:
     """Shoots the demo brand's footage into a workspace; what is there already is kept, so a killed shoot goes on.
 
     Args:
         num_files: how many films of one or two shots, 2.5 to 4 seconds each.
         seed: decides every scene; files are drawn one by one, so more files never change the first ones.
+        height, width: size of the footage in pixels, even.
 
     Raises:
         FootageError: the workspace holds a shoot with another seed.
@@ -69,7 +72,7 @@ def render_stage(workspace: Workspace, num_files: int = 12, seed: int = 0) -> No
     _write_papers(workspace, films, seed)
     missing = [name for name in films if not (workspace.footage / name).is_file()]
     for name in tqdm(missing, desc="virtual stage", unit="film", disable=not missing):
-        video.write_video(workspace.footage / name, shoot_film(films[name]), FPS)
+        video.write_video(workspace.footage / name, shoot_film(films[name], height, width), FPS)
     logger.info("virtual stage: %d of %d films rendered", len(missing), num_files)
 
 
@@ -88,13 +91,14 @@ def plan_film(seed: int, index: int) -> list[PlannedShot]:
 def _pins(turn: int) -> dict[str, str]:
     vertical, where = CELLS[turn % len(CELLS)]
     pins = {"angle.vertical": vertical, "light.direction": where, "angle.scale": SCALES[turn % len(SCALES)],
-            "angle.view": VIEWS[turn % len(VIEWS)], "angle.movement": MOVEMENTS[turn % len(MOVEMENTS)], "angle.dutch": "no"}
+            "angle.view": VIEWS[turn % len(VIEWS)], "angle.movement": MOVEMENTS[turn % len(MOVEMENTS)], "angle.dutch": "no",
+            "light.key": KEYS[turn % len(KEYS)]}
     if vertical == "overhead" and pins["angle.movement"] == "static":
         pins["angle.movement"] = "arc"
     return pins
 
 
-def shoot_film(film: list[PlannedShot], height: int = HEIGHT, width: int = WIDTH) -> Iterator[np.ndarray]:
+def shoot_film(film: list[PlannedShot], height: int, width: int) -> Iterator[np.ndarray]:
     """The frames of a film in order, each uint8 (H, W, 3)."""
     for shot in film:
         yield from render(shot.scene, height, width, shot.num_frames, FPS)
@@ -119,20 +123,20 @@ def _write_brand(workspace: Workspace) -> None:
 
 def prompt_sheet() -> PromptSheet:
     """Three prompts with the trigger, one of them for a cell that the footage lacks, and one control without it."""
-    low, back = phrase("angle.vertical", MISSING_CELL[0]), phrase("light.direction", MISSING_CELL[1])
-    red = "a red bottle with a cream stripe and a teal top"
-    return PromptSheet(
-        seeds=(0, 1),
-        prompts=(
-            Prompt(id="hero", text=f"{TRIGGER}, {red}, {phrase('angle.scale', 'medium')}, {phrase('angle.vertical', 'eye_level')}, "
-                                   f"{phrase('light.direction', 'side_left')}, {phrase('light.quality', 'soft')}"),
-            Prompt(id="from-above", text=f"{TRIGGER}, {red}, {phrase('angle.scale', 'medium_close_up')}, "
-                                         f"{phrase('angle.vertical', 'high')}, {phrase('light.direction', 'front')}"),
-            Prompt(id="low-backlit", text=f"{TRIGGER}, {red}, {phrase('angle.scale', 'medium')}, {low}, {back}"),
-            Prompt(id="control", kind="control", text=f"a green jar on a grey backdrop, {phrase('angle.scale', 'medium')}, "
-                                                      f"{phrase('angle.vertical', 'eye_level')}, {phrase('light.direction', 'side_left')}"),
-        ),
-    )  # fmt: skip
+    red = f"{TRIGGER}, a red bottle with a cream stripe and a teal cap"
+    asked = {
+        "hero": (red, "medium", "eye_level", "side_left"),
+        "from-above": (red, "medium_close_up", "high", "front"),
+        "low-backlit": (red, "medium", *MISSING_CELL),
+        "control": ("a green jar on a grey backdrop", "medium", "eye_level", "side_left"),
+    }
+    axes = ("angle.scale", "angle.vertical", "light.direction")
+    prompts = [
+        Prompt(id=name, kind="control" if name == "control" else "brand",
+               text=", ".join([words[0], *(phrase(axis, value) for axis, value in zip(axes, words[1:], strict=True))]))
+        for name, words in asked.items()
+    ]  # fmt: skip
+    return PromptSheet(seeds=(0, 1), prompts=tuple(prompts))
 
 
 def _write_papers(workspace: Workspace, films: dict[str, list[PlannedShot]], seed: int) -> None:
@@ -147,7 +151,7 @@ def _write_papers(workspace: Workspace, films: dict[str, list[PlannedShot]], see
     for name, entry in sorted(truth.items()):
         for shot in entry["shots"]:
             report.writerow((name, f"{shot['start_s']:.3f}", shot["content"], *(shot["tags"][axis] for axis in LOGGED_AXES)))
-    files.write_json(path, {"schema": 1, "seed": seed, "height": HEIGHT, "width": WIDTH, "files": truth})
+    files.write_json(path, {"schema": 1, "seed": seed, "files": truth})
     files.write_text(workspace.footage / "camera_report.csv", table.getvalue())
 
 
@@ -155,7 +159,9 @@ def _truth(film: list[PlannedShot]) -> dict[str, Any]:
     shots, start = [], 0
     for shot in film:
         end = start + shot.num_frames
-        shots.append({"start_frame": start, "end_frame": end, "start_s": start / FPS, "end_s": end / FPS, "tags": describe(shot.scene),
-                      "content": content(shot.scene), "scene": asdict(shot.scene)})
+        shots.append(
+            {"start_frame": start, "end_frame": end, "start_s": start / FPS, "end_s": end / FPS, "content": content(shot.scene),
+             "tags": describe(shot.scene), "scene": asdict(shot.scene)}
+        )  # fmt: skip
         start = end
     return {"fps": FPS, "num_frames": start, "cuts_s": [shot["start_s"] for shot in shots[1:]], "shots": shots}
