@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,11 +49,14 @@ def main() -> None:
 def takes(
     workspace: WorkspaceArgument,
     seeds: Annotated[str | None, typer.Option(help="seeds instead of the prompt sheet's, such as 0,1")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="sampling steps")] = None,
-    guidance: Annotated[float | None, typer.Option(min=0, help="how strongly the prompt is followed; 1 is off")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="patch sets per frame")] = None,
+    diffusion_steps: Annotated[int | None, typer.Option(min=1, help="diffusion steps per patch set")] = None,
+    guidance: Annotated[float | None, typer.Option(min=1, help="how strongly the prompt is followed; 1 is off")] = None,
+    from_image: Annotated[Path | None, typer.Option(help="a picture every take begins with (image to video)")] = None,
 ) -> None:
     """Make the takes that are missing: every prompt and seed with the base and with each finished run."""
-    run_command(partial(_takes, workspace, seeds, steps, guidance))
+    given = {"num_steps": steps, "num_diffusion_steps": diffusion_steps, "guidance": guidance}
+    run_command(partial(_takes, workspace, seeds, {key: value for key, value in given.items() if value is not None}, from_image))
 
 
 @app.command()
@@ -96,15 +99,13 @@ def model_info(name: Annotated[str, typer.Argument(help='"nano", a folder, or a 
     run_command(partial(_model_info, name))
 
 
-def _takes(folder: Path, seeds: str | None, steps: int | None, guidance: float | None) -> None:
+def _takes(folder: Path, seeds: str | None, given: dict[str, Any], image: Path | None) -> None:
     workspace = Workspace.open(folder)
     chosen = _parse_seeds(seeds) if seeds is not None else None
     from lora_studio.generation.sampler import SamplerSettings
     from lora_studio.generation.takes import make_takes
 
-    given = {"num_steps": steps, "guidance": guidance}
-    settings = SamplerSettings(**{key: value for key, value in given.items() if value is not None})
-    made = make_takes(workspace, settings, chosen)
+    made = make_takes(workspace, SamplerSettings(**given), chosen, image)
     looks = list(dict.fromkeys(take.look for take in made))
     print(f"{len(made)} takes of {len(looks)} looks ({', '.join(looks)}) in {workspace.takes}")
     print(f"next: lora-studio score {folder}")

@@ -92,7 +92,8 @@ def all_takes(workspace: Workspace) -> list[Take]:
 def current_takes(workspace: Workspace) -> list[Take]:
     """The takes of the last plan that still belong to the prompt sheet and to finished runs.
 
-    Without a plan (takes copied here by hand), the takes of the sheet's prompts and seeds.
+    Without a plan (takes copied here by hand), the takes of the sheet's prompts and seeds. Real footage has no seed: it
+    comes once per prompt, and its sidecar says 0.
 
     Returns:
         In the order of the plan (prompts, then seeds, then looks: real, base, runs by name); empty when none is made.
@@ -111,6 +112,6 @@ def current_takes(workspace: Workspace) -> list[Take]:
     current = [take for take in current if take.adapter is None or adapters.get(take.adapter.run) == take.adapter.sha256]
     plan = read_plan(workspace)
     if plan is None:
-        return [take for take in current if take.seed in sheet.seeds]
+        return [take for take in current if take.kind == "real" or take.seed in sheet.seeds]
     place = {take_id: index for index, take_id in enumerate(plan)}
     return sorted((take for take in current if take.take_id in place), key=lambda take: place[take.take_id])

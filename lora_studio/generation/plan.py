@@ -14,6 +14,7 @@ from lora_studio.wall import Clip
 
 Settings = Mapping[str, float | int | str | bool]
 MODEL_DIGITS: Final = 12
+NO_SEED: Final = 0  # what the sidecar of real footage says
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def plan_takes(
 ) -> list[PlannedTake]:
     """Every take of a sheet in the order of the wall: prompts, then seeds, then real, base and the runs by name.
 
-    Real footage has no seed: it stands once per prompt, under the first seed. An id is a hash of all a take depends on,
-    so a file name tells a voter nothing and a changed setting makes a new take.
+    Real footage has no seed (its sidecar says 0): it stands once per prompt, before the first seed's takes. An id is a
+    hash of all a take depends on, so a file name tells a voter nothing and a changed setting makes a new take.
 
     Args:
         base: the backbone.
@@ -67,7 +68,7 @@ def plan_takes(
     for prompt in prompts:
         for seed in seeds:
             if prompt.id in real and seed == seeds[0]:
-                planned.append(_plan_real(base, prompt, seed, real[prompt.id]))
+                planned.append(_plan_real(base, prompt, real[prompt.id]))
             planned.append(PlannedTake(_take_id(base, prompt, seed, None, settings), "base", prompt, seed))
             for run in runs:
                 adapter = adapters[run.name]
@@ -98,10 +99,10 @@ def check_adapter(run: Run, base: Base) -> AdapterRef:
     return AdapterRef(run=run.name, sha256=sha256)
 
 
-def _plan_real(base: Base, prompt: Prompt, seed: int, clip: Clip) -> PlannedTake:
+def _plan_real(base: Base, prompt: Prompt, clip: Clip) -> PlannedTake:
     shape = base.shape
     parts = ["real", prompt.id, prompt.text, clip.clip_id, shape.num_frames, shape.fps, shape.height, shape.width]
-    return PlannedTake(files.sha256_json(parts)[:16], "real", prompt, seed, clip=clip)
+    return PlannedTake(files.sha256_json(parts)[:16], "real", prompt, NO_SEED, clip=clip)
 
 
 def _take_id(base: Base, prompt: Prompt, seed: int, adapter: AdapterRef | None, settings: Settings) -> str:

@@ -1,0 +1,154 @@
+"""Takes made with the shipped nano model: the right ones, alike for all looks, made once, whole after a kill."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn import NUM_FRAMES, PROMPTS, RED, draw_workspace, finish_run, picture
+from PIL import Image
+
+from lora_studio import files
+from lora_studio.adapters.attach import adapter_parameters, attach_adapter, bare_transformer
+from lora_studio.adapters.storage import load_adapter, save_adapter
+from lora_studio.brand import save_prompts
+from lora_studio.errors import FootageError, TrainingError
+from lora_studio.generation.sampler import SamplerSettings, generate
+from lora_studio.generation.takes import make_takes
+from lora_studio.nova import weights
+from lora_studio.recipe import AdapterSection
+from lora_studio.records import PromptSheet, Take
+from lora_studio.runs import run_named
+from lora_studio.video import read_frames, resize_crop, sample_times, write_video
+from lora_studio.wall import all_takes
+from lora_studio.workspace import Workspace
+
+pytestmark = pytest.mark.skipif(
+    not (Path(weights.__file__).parents[1] / "assets" / "nova_nano" / "model_index.json").is_file(),
+    reason="the embedded default model is not in this checkout",
+)
+QUICK = SamplerSettings(num_steps=2, num_diffusion_steps=2, guidance=2.0)
+
+
+def train_run(workspace: Workspace, name: str, seed: int) -> None:
+    """A finished run on nano whose adapter holds large random weights."""
+    folder = weights.find_model("nano")
+    attached = attach_adapter(weights.load_transformer(folder), AdapterSection(rank=2, alpha=8.0), seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in adapter_parameters(attached.model).values():
+        parameter.data.normal_(0, 0.3, generator=generator)
+    run = run_named(workspace, name)
+    digest = save_adapter(attached.model, run.adapter, {})
+    state = finish_run(workspace, name)
+    run.save_state(state.model_copy(update={"adapter_sha256": digest, "model_sha256": weights.model_sha256(folder)}))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = draw_workspace(tmp_path_factory.mktemp("drawn"))
+    save_prompts(workspace, PromptSheet(seeds=(7,), prompts=(PROMPTS[0], PROMPTS[2])))
+    train_run(workspace, "calm", seed=1)
+    train_run(workspace, "warm", seed=2)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def made(drawn: Workspace) -> list[Take]:
+    return make_takes(drawn, QUICK)
+
+
+@pytest.fixture
+def copy(drawn: Workspace, made: list[Take], tmp_path: Path) -> Workspace:
+    shutil.copytree(drawn.root, tmp_path / "copy")
+    return Workspace.open(tmp_path / "copy")
+
+
+def stamps(workspace: Workspace) -> dict[str, tuple[int, int]]:
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in workspace.takes.iterdir()}
+
+
+def test_every_look_gets_every_prompt_and_seed(drawn: Workspace, made: list[Take]) -> None:
+    cells = [(take.prompt_id, take.seed, take.look) for take in made]
+    assert cells == [
+        ("cup", 0, "real"), ("cup", 7, "base"), ("cup", 7, "calm"), ("cup", 7, "warm"),
+        ("control", 7, "base"), ("control", 7, "calm"), ("control", 7, "warm"),
+    ]  # fmt: skip
+    assert {(take.num_frames, take.fps, take.width, take.height) for take in made} == {(9, 12.0, 192, 128)}
+    assert {tuple(take.settings) for take in made if take.kind != "real"} == {tuple(sorted(QUICK.model_dump()))}
+    assert len({take.video_sha256 for take in made}) == len(made)
+    assert all(files.sha256_file(drawn.takes / f"{take.take_id}.mp4") == take.video_sha256 for take in made)
+
+
+def test_a_take_is_what_the_sampler_makes_of_a_fresh_model(drawn: Workspace, made: list[Take], tmp_path: Path) -> None:
+    """Adapters are put on and taken off one transformer in turn; the last one's take shows no trace of the others."""
+    folder = weights.find_model("nano")
+    text = weights.load_text(folder).encode([PROMPTS[0].text])
+    vae, scheduler = weights.load_vae(folder), weights.load_scheduler(folder)
+    for look in ("base", "warm"):
+        transformer = weights.load_transformer(folder)
+        if look != "base":
+            transformer = bare_transformer(load_adapter(transformer, run_named(drawn, look).adapter))
+        frames = generate(transformer, vae, scheduler, text, QUICK, 7)  # type: ignore[arg-type]
+        write_video(tmp_path / f"{look}.mp4", frames[0], 12.0)
+        take = next(take for take in made if (take.look, take.seed, take.prompt_id) == (look, 7, "cup"))
+        assert files.sha256_file(tmp_path / f"{look}.mp4") == take.video_sha256
+
+
+def test_the_real_clip_is_shown_as_the_model_sees_it(drawn: Workspace, made: list[Take]) -> None:
+    real = made[0]
+    assert real.clip_id == "clip-c"
+    shown = read_frames(drawn.takes / f"{real.take_id}.mp4", sample_times(0.0, NUM_FRAMES, 12.0))
+    expected = resize_crop(picture(RED, 2), 128, 192)
+    assert np.abs(shown.astype(int) - expected).mean() < 4
+
+
+def test_nothing_is_made_twice(copy: Workspace, made: list[Take]) -> None:
+    before = stamps(copy)
+    assert make_takes(copy, QUICK) == made
+    assert stamps(copy) == before
+
+
+def test_what_is_missing_or_damaged_is_made_again(copy: Workspace, made: list[Take]) -> None:
+    no_sidecar, no_video, damaged, half_written = (copy.takes / made[i].take_id for i in (1, 2, 0, 4))
+    before = stamps(copy)
+    no_sidecar.with_suffix(".json").unlink()
+    no_video.with_suffix(".mp4").unlink()
+    damaged.with_suffix(".mp4").write_bytes(b"cut short")
+    half_written.with_suffix(".json").write_text("{")
+    (copy.takes / f".{made[3].take_id}.4711.tmp.mp4").write_bytes(b"left by a killed run")
+    again = make_takes(copy, QUICK)
+    assert [take.video_sha256 for take in again] == [take.video_sha256 for take in made]
+    assert not list(copy.takes.glob(".*"))
+    changed = {name for name, stamp in stamps(copy).items() if before.get(name) != stamp}
+    assert {name.split(".")[0] for name in changed} == {path.name for path in (no_sidecar, no_video, damaged, half_written)}
+
+
+def test_other_settings_make_other_takes_and_the_old_stay(copy: Workspace, made: list[Take]) -> None:
+    shutil.rmtree(copy.runs / "warm")
+    save_prompts(copy, PromptSheet(seeds=(7,), prompts=PROMPTS[:1]))
+    new = make_takes(copy, SamplerSettings(num_steps=1, num_diffusion_steps=2, guidance=1.0), seeds=(3,))
+    assert [(take.look, take.seed) for take in new] == [("real", 0), ("base", 3), ("calm", 3)]
+    assert {take.take_id for take in new} & {take.take_id for take in made} == {made[0].take_id}
+    assert len(all_takes(copy)) == len(made) + 2
+    assert [take.take_id for take in make_takes(copy, QUICK)] == [take.take_id for take in made[:3]]
+
+
+def test_takes_can_begin_with_a_picture(copy: Workspace, made: list[Take], tmp_path: Path) -> None:
+    shutil.rmtree(copy.runs / "warm")
+    save_prompts(copy, PromptSheet(seeds=(7,), prompts=PROMPTS[:1]))
+    Image.fromarray(picture(RED, 0)[0]).save(tmp_path / "first.png")
+    takes = make_takes(copy, QUICK, image=tmp_path / "first.png")
+    assert [take.look for take in takes] == ["real", "base", "calm"]
+    assert {take.take_id for take in takes[1:]}.isdisjoint(take.take_id for take in made)
+    assert len(str(takes[1].settings["first_frame_sha256"])) == 64
+    with pytest.raises(FootageError, match="no such file"):
+        make_takes(copy, QUICK, image=tmp_path / "second.png")
+    (tmp_path / "not.png").write_text("no picture")
+    with pytest.raises(FootageError, match="not a picture"):
+        make_takes(copy, QUICK, image=tmp_path / "not.png")
+
+
+def test_without_a_finished_run_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"train\.py"):
+        make_takes(draw_workspace(tmp_path), QUICK)
