@@ -26,6 +26,7 @@ def toy_transformer(seed: int = 0) -> NOVATransformer3DModel:
         video_base_size=(3, 1, 2),
         text_token_dim=TEXT_DIM,
         text_token_len=6,
+        clip_latents=LATENT[1],
         arch=("vit_d2w64", "vit_d2w64", "mlp_d2w64"),
     ).eval()
 
@@ -85,7 +86,6 @@ def write_model(folder: Path) -> Path:
         "text_encoder/config.json": {},
         "scheduler/scheduler_config.json": {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0},
         "model_index.json": index,
-        "clip.json": {"num_frames": 9, "fps": 12},
     }
     for path, table in tables.items():
         files.write_json(folder / path, table)
