@@ -95,7 +95,9 @@ class Catalog:
 
     def _table(self, name: str) -> Any:
         if name not in self._tables:
-            self._tables[name] = self._database.create_table(name, schema=pa.schema(_FIELDS), exist_ok=True)
+            is_there = name in self._database.list_tables().tables
+            made = self._database.open_table(name) if is_there else self._database.create_table(name, schema=pa.schema(_FIELDS))
+            self._tables[name] = made
         return self._tables[name]
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
@@ -111,7 +113,8 @@ class Catalog:
         changed = [row for row in rows if known.get(row["id"]) != row]
         if changed:
             data = pa.Table.from_pylist(changed, schema=table.schema)
-            table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(data)
+            merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(data, on_bad_vectors="null")  # a shot that nobody has looked at yet has none
         return len(changed)
 
     def _delete(self, name: str, ids: Sequence[str]) -> None:
@@ -123,10 +126,9 @@ class Catalog:
         wanted = pa.list_(pa.float32(), width)
         if "vector" in table.schema.names and table.schema.field("vector").type == wanted:
             return
-        rows = [{key: value for key, value in row.items() if key != "vector"} for row in self._rows("shots")]
-        schema = pa.schema([*_FIELDS, pa.field("vector", wanted)])
-        data = pa.Table.from_pylist([row | {"vector": None} for row in rows], schema=schema)
-        self._tables["shots"] = self._database.create_table("shots", data=data, schema=schema, mode="overwrite")
+        if "vector" in table.schema.names:
+            table.drop_columns(["vector"])  # another model's vectors cannot be compared with the new ones
+        table.add_columns(pa.field("vector", wanted))
 
 
 def _one_of(ids: Sequence[str]) -> str:

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from data_tools import workers
 from data_tools.catalog import Catalog, ShotRow
-from data_tools.intake import take_in
 from data_tools.rights import RightsFinder, remember_folder
 from lora_studio import files
 from lora_studio.errors import FootageError
@@ -56,7 +55,8 @@ def ingest_folder(workspace: Workspace, folder: Path) -> Ledger:
     new = [path for path in paths if not is_unchanged(known.get(workspace.relative(path)), path)]
     for left_over in workspace.shots.glob(".*.tmp.mp4"):
         left_over.unlink()
-    _work_through(workspace, catalog, finder, new)
+    if new:
+        _work_through(workspace, catalog, finder, new)
     stored = {workspace.relative(path) for path in paths}
     records = [record for record in catalog.footage() if record.path in stored]
     refreshed = [finder.refresh(record) for record in records]
@@ -108,9 +108,11 @@ def is_unchanged(record: Footage | None, path: Path) -> bool:
 
 
 def _work_through(workspace: Workspace, catalog: Catalog, finder: RightsFinder, paths: list[Path]) -> None:
+    from data_tools.intake import take_in  # imports decoders, which a second run does not need
+
     taken = {record.footage_id: record for record in catalog.footage() if record.status == "usable"}
     tasks = [_task(workspace, path, sorted(taken)) for path in paths]
-    with tqdm(total=len(tasks), desc="ingest", disable=not tasks, bar_format=_BAR) as bar:
+    with tqdm(total=len(tasks), desc="ingest", bar_format=_BAR) as bar:
 
         def progress(done: float) -> None:
             bar.update(done - bar.n)

@@ -1,0 +1,171 @@
+"""The `data-tools` command line: one subcommand per step. Parses, prints and nothing else; each step imports what it needs."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lora_studio.brand import Brand, load_brand, save_brand
+from lora_studio.errors import BrandError, run_command
+from lora_studio.records import Rights
+from lora_studio.workspace import Workspace
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From a studio's footage to a dataset: init, ingest, tag, caption, coverage, build; status at any time.",
+)
+Place = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="The brand's folder.")]
+
+
+@app.command()
+def init(
+    workspace: Place,
+    name: Annotated[str, typer.Option(help="The brand's name.")],
+    trigger: Annotated[str, typer.Option(help="A word nobody says by accident; it will stand first in every caption.")],
+    subject: Annotated[str, typer.Option(help="What the footage shows when nothing better is known.")] = "a product",
+    palette: Annotated[str, typer.Option(help='Brand colours, "#D7263D,#F4F1E8".')] = "",
+    owner: Annotated[str, typer.Option(help="Who owns the footage.")] = "",
+    cleared: Annotated[bool, typer.Option("--cleared", help="State that the owner clears it for AI training.")] = False,
+) -> None:
+    """Make a workspace: writes brand.toml."""
+    place = Workspace.at(workspace)
+    wanted = _brand(name, trigger, subject, palette, owner, cleared)
+    if place.brand_file.is_file():
+        if load_brand(place) != wanted:
+            raise BrandError(f"{place.brand_file} is there already and says something else: edit it, or choose another folder")
+        print(f"{place.brand_file} is there already; nothing changed")
+        return
+    save_brand(place, wanted)
+    print(f"wrote {place.brand_file}")
+    if not cleared:
+        print("no footage is cleared for AI training yet: state owner and ai_training under [rights] before `data-tools build`")
+
+
+def _brand(name: str, trigger: str, subject: str, palette: str, owner: str, cleared: bool) -> Brand:
+    if cleared and not owner:
+        raise BrandError("--cleared needs --owner NAME: somebody must own the footage to clear it")
+    colours = tuple(colour.strip() for colour in palette.split(",") if colour.strip())
+    rights = Rights(owner=owner, licence="owned" if owner else "", ai_training=cleared)
+    try:
+        return Brand(name=name, trigger=trigger, subject=subject, palette=colours, rights=rights)
+    except ValueError as fault:
+        _, option, words = str(fault).splitlines()[:3]
+        raise BrandError(f"--{option.split('.')[0]}: {words.split(' [type')[0].strip().removeprefix('Value error, ')}") from None
+
+
+@app.command()
+def stage(
+    workspace: Place,
+    files: Annotated[int, typer.Option(min=1, help="How many films to render.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every scene.")] = 0,
+) -> None:
+    """Shoot a demo brand's footage on the virtual stage."""
+    from data_tools.stage import render_stage
+
+    place = Workspace.at(workspace)
+    render_stage(place, files, seed)
+    print(f"the stage's footage is in {place.footage}")
+
+
+@app.command()
+def ingest(workspace: Place, folder: Annotated[Path, typer.Argument(help="Any folder tree with video files.")]) -> None:
+    """Take footage in: check, hash, part into shots, normalise."""
+    place = Workspace.open(workspace)
+    from data_tools.ingest import ingest_folder
+
+    ledger = ingest_folder(place, folder)
+    usable = [record for record in ledger.footage if record.status == "usable"]
+    for record in usable:
+        notes = "; ".join([f"{ledger.num_shots.get(record.footage_id, 0)} shots", *record.warnings])
+        print(f"usable       {record.path} ({notes})")
+    for record in ledger.footage:
+        if record.status == "quarantined":
+            print(f"quarantined  {record.path}: {record.reason}")
+    num_shots = sum(ledger.num_shots.get(record.footage_id, 0) for record in usable)
+    num_quarantined = len(ledger.footage) - len(usable)
+    done = "" if ledger.num_new else "; nothing to do"
+    print(f"{len(ledger.footage)} files: {len(usable)} usable with {num_shots} shots, {num_quarantined} quarantined{done}")
+
+
+@app.command()
+def tag(
+    workspace: Place,
+    vision: Annotated[Path | None, typer.Option(help="An open_clip model folder; default: the one shipped.")] = None,
+) -> None:
+    """Tag angle and light: camera reports, measurement, open_clip."""
+    place = Workspace.open(workspace)
+    from data_tools.catalog import Catalog
+    from data_tools.tags import count_statuses, tag_shots
+
+    done = tag_shots(place, vision)
+    for axis, counts in count_statuses(Catalog(place).shots()).items():
+        print(f"{axis:18} " + ", ".join(f"{number} {status}" for status, number in sorted(counts.items())))
+    if not (done.num_measured or done.num_looked_at or done.num_changed):
+        print(f"{done.num_shots} shots; nothing to do")
+        return
+    print(f"{done.num_shots} shots: {done.num_measured} measured, {done.num_looked_at} looked at (open_clip, uncalibrated)")
+
+
+@app.command()
+def caption(workspace: Place) -> None:
+    """Compose captions from tags."""
+    place = Workspace.open(workspace)
+    from data_tools.captions import caption_shots
+
+    num_shots, num_changed = caption_shots(place)
+    print(f"{num_shots} shots: " + (f"{num_changed} captions written" if num_changed else "nothing to do"))
+
+
+@app.command()
+def coverage(
+    workspace: Place,
+    rows: Annotated[str, typer.Option(help="Axis of the rows.")] = "angle.scale",
+    cols: Annotated[str, typer.Option(help="Axis of the columns.")] = "light.key",
+) -> None:
+    """Show what the footage covers, and what to shoot next."""
+    place = Workspace.open(workspace)
+    from data_tools.coverage import cover, to_text
+
+    print(to_text(cover(place, rows, cols)))
+
+
+@app.command()
+def build(
+    workspace: Place,
+    model: Annotated[str, typer.Option(help='"nano", a model folder, or a Hub id.')] = "nano",
+    held_out: Annotated[float, typer.Option(help="Share of the footage to hold out.")] = 0.2,
+) -> None:
+    """Encode clips and captions into the dataset that training reads."""
+    place = Workspace.open(workspace)
+    from data_tools.build import build_dataset, check_ready, open_base
+
+    check_ready(place)
+    done = build_dataset(place, open_base(model), held_out)
+    for reason, number in sorted(done.left_out.items()):
+        print(f"left out: {number} shots, {reason}")
+    print(f"{done.num_train} train and {done.num_held_out} held-out clips", end="; ")
+    print(f"encoded {done.num_encoded_clips} clips, {done.num_encoded_texts} captions" if done.is_new else "nothing to do")
+
+
+@app.command()
+def status(workspace: Place, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say where the workspace stands."""
+    place = Workspace.open(workspace)
+    from data_tools.status import status_of, to_text
+
+    found = status_of(place)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else to_text(found))
+
+
+def main() -> None:
+    """The console script."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    run_command(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Captions, long and short, composed from tags: the same shot always gets the same words. Knows words; opens no video.
+
+The trigger stands first in both texts and in the first sentence, because the model is shown either text, or the first
+sentence alone. A tag is said only when its sources leave no doubt: a wrong word teaches a wrong control.
+"""
+
+import hashlib
+from dataclasses import replace
+
+from data_tools.catalog import Catalog
+from data_tools.fusion import sure_value
+from lora_studio.brand import Brand, load_brand
+from lora_studio.errors import FootageError
+from lora_studio.records import Shot
+from lora_studio.taxonomy import UNKNOWN, phrase
+from lora_studio.workspace import Workspace
+
+_OPENINGS = ("{trigger}, {scale} of {content}", "{trigger}, {content}, {scale}", "{trigger}, {content} in {scale}")
+_LIGHT_AXES = ("light.direction", "light.quality", "light.key", "light.contrast", "light.temperature")
+_TILTED = {"angle.dutch": ("yes",)}  # a level horizon goes without saying
+_FRAME_AXES = ("angle.vertical", "angle.view", "angle.dutch")
+
+
+def caption_shots(workspace: Workspace) -> tuple[int, int]:
+    """Writes the captions of every shot. Returns (shots, how many changed).
+
+    Raises:
+        FootageError: there is no shot yet, or none has been tagged.
+    """
+    catalog, brand = Catalog(workspace), load_brand(workspace)
+    rows = catalog.shots()
+    if not rows:
+        raise FootageError(f"no shots in {workspace.root}: take footage in first with `data-tools ingest {workspace.root} FOLDER`")
+    if not any(row.shot.tags for row in rows):
+        raise FootageError(f"no shot is tagged: run `data-tools tag {workspace.root}` first, captions are made of tags")
+    changed = catalog.put_shots([replace(row, shot=captioned(row.shot, brand)) for row in rows])
+    return len(rows), changed
+
+
+def captioned(shot: Shot, brand: Brand) -> Shot:
+    """The shot with its two captions."""
+    opening = _opening(shot, brand)
+    direction = _said(shot, "light.direction")
+    short = ", ".join(part for part in (opening, _said(shot, "angle.vertical"), direction) if part) + "."
+    first = ", ".join(part for part in (opening, *(_said(shot, axis) for axis in _FRAME_AXES)) if part)
+    lights = [said for axis in _LIGHT_AXES if (said := _said(shot, axis))]
+    turn = _choice(shot.shot_id, "light", len(lights)) if lights else 0
+    sentences = [first, ", ".join(lights[turn:] + lights[:turn]), _said(shot, "angle.movement")]
+    long = " ".join(f"{text[0].upper() if index else text[0]}{text[1:]}." for index, text in enumerate(sentences) if text)
+    return shot.model_copy(update={"caption_long": long, "caption_short": short})
+
+
+def _opening(shot: Shot, brand: Brand) -> str:
+    content = shot.content or brand.subject
+    scale = _said(shot, "angle.scale")
+    if not scale:
+        return f"{brand.trigger}, {content}"
+    form = _OPENINGS[_choice(shot.shot_id, "opening", len(_OPENINGS))]
+    return form.format(trigger=brand.trigger, scale=scale, content=content)
+
+
+def _said(shot: Shot, axis: str) -> str:
+    value = sure_value(shot.tags.get(axis))
+    if value == UNKNOWN or value not in _TILTED.get(axis, (value,)):
+        return ""
+    return phrase(axis, value)
+
+
+def _choice(shot_id: str, what: str, num: int) -> int:
+    return hashlib.sha256(f"{shot_id} {what}".encode()).digest()[0] % num

@@ -1,0 +1,95 @@
+"""Which clips are cut from which shots, and which of them are held out: pure planning. Knows times and ids; opens no video.
+
+Clips are cut by time: a clip of a 12-frames-per-second model spans the same seconds of a 24 as of a 30 fps shot. The
+held-out part is chosen by whole groups (all shots of a file, or single shots where there is only one file) in the order of
+their hashes, so that equal footage is parted equally on every machine.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lora_studio import files
+from lora_studio.errors import FootageError
+from lora_studio.records import Shot
+
+MAX_CLIPS_PER_SHOT = 4
+VERSION = 1  # part of every clip id: raise it when a clip's pixels would come out differently
+
+Split = Literal["train", "held_out"]
+
+
+@dataclass(frozen=True)
+class ClipFormat:
+    """What a model takes: frames, frames per second, and size in pixels."""
+
+    num_frames: int
+    fps: float
+    height: int
+    width: int
+
+    @property
+    def duration_s(self) -> float:
+        """How much of a shot one clip covers."""
+        return self.num_frames / self.fps
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """One clip to cut."""
+
+    clip_id: str
+    shot: Shot
+    start_s: float  # within the shot
+    split: Split
+
+
+def clip_starts(shot: Shot, form: ClipFormat) -> list[float]:
+    """When the clips of a shot begin: as many as fit side by side, at most four, spread evenly; none when it is too short."""
+    duration_s = shot.num_frames / shot.fps
+    last_frame_s = (form.num_frames - 1) / form.fps
+    if duration_s < last_frame_s + 0.5 / shot.fps:
+        return []
+    number = min(MAX_CLIPS_PER_SHOT, max(1, math.floor(duration_s / form.duration_s + 1e-6)))
+    slack = max(0.0, (duration_s - number * form.duration_s) / number)
+    return [round(index * (form.duration_s + slack) + slack / 2, 4) for index in range(number)]
+
+
+def plan_clips(shots: Sequence[Shot], form: ClipFormat, held_out: float) -> list[PlannedClip]:
+    """Plans the clips of all usable shots and parts them.
+
+    Args:
+        shots: those that may be used, each long enough for at least one clip.
+        form: what the model takes.
+        held_out: share of the groups to hold out, 0 to 1; at least one is, and at least one is not.
+
+    Raises:
+        FootageError: there are fewer than two shots.
+    """
+    if len(shots) < 2:
+        raise FootageError(
+            f"a dataset needs at least 2 usable shots (one is held out), got {len(shots)}: take in more footage; "
+            f"`dataset/ledger.json` says why each other shot was left out"
+        )
+    apart = _held_out_groups({_group(shot, shots) for shot in shots}, held_out)
+    planned = []
+    for shot in sorted(shots, key=lambda shot: (shot.footage_id, shot.index)):
+        split: Split = "held_out" if _group(shot, shots) in apart else "train"
+        planned += [PlannedClip(_clip_id(shot, start_s, form), shot, start_s, split) for start_s in clip_starts(shot, form)]
+    return planned
+
+
+def _group(shot: Shot, shots: Sequence[Shot]) -> str:
+    return shot.footage_id if len({other.footage_id for other in shots}) > 1 else shot.shot_id
+
+
+def _held_out_groups(groups: set[str], share: float) -> set[str]:
+    ordered = sorted(groups, key=lambda group: hashlib.sha256(f"held out {group}".encode()).hexdigest())
+    number = min(len(ordered) - 1, max(1, round(share * len(ordered))))
+    return set(ordered[:number])
+
+
+def _clip_id(shot: Shot, start_s: float, form: ClipFormat) -> str:
+    return files.sha256_json([shot.sha256, start_s, form.num_frames, form.fps, form.height, form.width, VERSION])[:16]

@@ -1,0 +1,91 @@
+"""Everything that is measured on one normalised shot, in one pass over its frames: light, movement, roll, and faults.
+
+Runs in a child process under `workers`, so that shots are measured side by side. Names nothing: it returns numbers. When a
+number would come out differently, `tags.MEASURED_VERSION` goes up.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data_tools import camera, light, workers
+from lora_studio import video
+
+_SHORT_SIDE = 270
+_TRACKED_FPS = 10
+_LONGEST_S = 40.0  # of a longer shot the middle is followed
+_WIDE_GAP = 6  # tracked frames: about half a second
+_BLACK_LUMA, _FROZEN_DIFFERENCE = 20.0, 0.25  # of 255
+_BLUR_MIDDLE = 25.0  # variance of the Laplacian at which a picture counts as half blurred
+
+
+def measure_shot(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any]:
+    """Measures one shot.
+
+    Args:
+        arguments: `path` of the normalised shot, `duration_s`, and `places` (0..1) where single frames are looked at.
+        beat: told the share of the work done.
+
+    Returns:
+        `measures` by name, `flags` (black, frozen, blurred; 0..1), `scores` by axis and value.
+
+    Raises:
+        MediaError: the clip cannot be decoded.
+    """
+    cv2.setNumThreads(1)
+    path, duration_s = Path(arguments["path"]), arguments["duration_s"]
+    margin_s = max(0.0, (duration_s - _LONGEST_S) / 2)
+    frames = []
+    for time_s, frame in _thinned(video.iterate_frames(path, margin_s, duration_s - margin_s, short_side=_SHORT_SIDE)):
+        frames.append((time_s, frame))
+        beat(min(0.5, 0.5 * len(frames) / _TRACKED_FPS / max(duration_s, 1e-3)))
+    looked_at = [_frame_at(path, place * duration_s, frames) for place in arguments["places"]]
+    found = light.measure_light(np.stack(looked_at))
+    movement = camera.measure_movement(camera.track(_beating(frames, beat)), camera.track(frames[::_WIDE_GAP]))
+    rolls = [camera.measure_roll(frame) for frame in looked_at]
+    scores = {**found.scores, "angle.movement": movement.scores, "angle.dutch": camera.dutch_scores(rolls)}
+    told = [roll for roll in rolls if roll is not None]
+    roll = {"roll_degrees": float(np.median(told))} if told else {}
+    return {
+        "measures": {**found.measures, **movement.measures, **roll},
+        "flags": measure_faults([frame for _, frame in frames]),
+        "scores": {axis: values for axis, values in scores.items() if values},
+    }
+
+
+def _frame_at(path: Path, time_s: float, frames: list[tuple[float, np.ndarray]]) -> np.ndarray:
+    if frames[0][0] <= time_s <= frames[-1][0]:
+        return min(frames, key=lambda one: abs(one[0] - time_s))[1]
+    return next(video.iterate_frames(path, time_s, short_side=_SHORT_SIDE), frames[-1])[1]
+
+
+def _thinned(frames: Iterable[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
+    due = -1.0
+    for time_s, frame in frames:
+        if time_s >= due - 1e-3:
+            due = (due if due >= 0 else time_s) + 1 / _TRACKED_FPS
+            yield time_s, frame
+
+
+def _beating(frames: list[tuple[float, np.ndarray]], beat: workers.Beat) -> Iterator[tuple[float, np.ndarray]]:
+    for index, frame in enumerate(frames):
+        beat(0.5 + 0.5 * index / len(frames))
+        yield frame
+
+
+def measure_faults(frames: list[np.ndarray]) -> dict[str, float]:
+    """How black, frozen and blurred a shot is, each 0..1: shares of its frames, and for blur how sure that is.
+
+    A locked camera on a still subject is frozen too: the flag tells, it does not judge.
+    """
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    black = np.mean([np.percentile(one[::4, ::4], 99) < _BLACK_LUMA for one in grey])
+    changes = [float(cv2.absdiff(a, b).mean()) for a, b in pairwise(grey)]
+    frozen = np.mean([change < _FROZEN_DIFFERENCE for change in changes]) if changes else 0.0
+    sharpness = float(np.median([cv2.Laplacian(one, cv2.CV_32F).var() for one in grey]))
+    blurred = 1 / (1 + (sharpness / _BLUR_MIDDLE) ** 2)
+    return {"black": round(float(black), 4), "frozen": round(float(frozen), 4), "blurred": round(float(blurred), 4)}

@@ -1,0 +1,187 @@
+"""Tagging a library: asks every source about every shot, does only what is stale, and lets `fusion` decide.
+
+A shot is measured once per content of its clip and looked at once per vision model; the camera reports are read each time.
+What a person has corrected stays.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data_tools import fusion, workers, zero_shot
+from data_tools.camera_report import Reports, read_reports
+from data_tools.catalog import Catalog, ShotRow
+from lora_studio import files
+from lora_studio.errors import FootageError, ModelError
+from lora_studio.records import Shot, Tag
+from lora_studio.taxonomy import AXES
+from lora_studio.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+MEASURED_VERSION = 1  # of `measure`: part of every content key
+LOOKED_AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # where in a shot single frames are looked at
+
+LoadVision = Callable[[Path], zero_shot.ImageTextModel]
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """What one run did."""
+
+    num_shots: int
+    num_measured: int
+    num_looked_at: int
+    num_changed: int
+
+
+def tag_shots(workspace: Workspace, vision_folder: Path | None = None, load: LoadVision | None = None) -> Tagging:
+    """Tags every shot of a workspace.
+
+    Args:
+        workspace: one with footage taken in.
+        vision_folder: an open_clip model; None is the one shipped with this package.
+        load: makes a model of a folder; None is `lora_studio.vision.load_vision`.
+
+    Raises:
+        FootageError: there is no shot yet, or a camera report is wrong.
+        ModelError: `vision_folder` holds no model.
+    """
+    catalog = Catalog(workspace)
+    rows = catalog.shots()
+    if not rows:
+        raise FootageError(f"no shots in {workspace.root}: take footage in first with `data-tools ingest {workspace.root} FOLDER`")
+    reports = read_reports(workspace, catalog.footage())
+    num_measured = _measure(workspace, catalog, [row for row in rows if not is_measured(row)])
+    num_looked_at = _look(workspace, catalog, _usable_vision_folder(vision_folder), load)
+    num_changed = catalog.put_shots([_fused(row, reports) for row in catalog.shots()])
+    catalog.compact()
+    return Tagging(len(rows), num_measured, num_looked_at, num_changed)
+
+
+def is_measured(row: ShotRow) -> bool:
+    """Whether a shot's measurements belong to the clip it has now."""
+    return row.keys.get("measured") == _measured_key(row.shot)
+
+
+def _measured_key(shot: Shot) -> str:
+    return files.sha256_json([shot.sha256, MEASURED_VERSION])[:16]
+
+
+def _measure(workspace: Workspace, catalog: Catalog, stale: list[ShotRow]) -> int:
+    if not stale:
+        return 0
+    from data_tools.measure import measure_shot  # imports decoders, which a second run does not need
+
+    by_id = {row.shot.shot_id: row for row in stale}
+    tasks = [_measure_task(workspace, row.shot) for row in stale]
+    with tqdm(total=len(tasks), desc="measure", unit="shot") as bar:
+        for outcome in workers.run_supervised(measure_shot, tasks, workers.num_workers()):
+            bar.update()
+            if outcome.failure is not None:
+                logger.warning("shot %s could not be measured: %s", outcome.key, outcome.failure)
+                continue
+            row, found = by_id[outcome.key], outcome.value
+            shot = row.shot.model_copy(update={"measures": found["measures"], "flags": found["flags"]})
+            shot = _with_scores(shot, "measured", found["scores"])
+            catalog.put_shots([replace(row, shot=shot, keys={**row.keys, "measured": _measured_key(shot)})])
+    return len(tasks)
+
+
+def _measure_task(workspace: Workspace, shot: Shot) -> workers.Task:
+    arguments = {"path": str(workspace.absolute(shot.path)), "duration_s": shot.num_frames / shot.fps, "places": LOOKED_AT}
+    return workers.Task(shot.shot_id, arguments)
+
+
+def _usable_vision_folder(folder: Path | None) -> Path | None:
+    if folder is not None:
+        if not folder.is_dir():
+            raise ModelError(f"--vision {folder}: no such folder; give a folder with an open_clip model")
+        return folder
+    shipped = Path(str(resources.files("lora_studio"))) / "assets" / "nova_nano" / "open_clip"  # find_model would import torch
+    if shipped.is_dir():
+        return shipped
+    logger.warning("no vision model in %s: tags come from measurement and camera reports only", shipped)
+    return None
+
+
+def vision_key(folder: Path) -> str:
+    """A content key of a model folder that needs no torch to compute."""
+    return files.sha256_json([[path.name, files.sha256_file(path)] for path in sorted(folder.glob("open_clip_*"))])[:16]
+
+
+def _look(workspace: Workspace, catalog: Catalog, folder: Path | None, load: LoadVision | None) -> int:
+    rows = catalog.shots()
+    if folder is None:
+        catalog.put_shots([replace(row, shot=_with_scores(row.shot, "clip", {})) for row in rows])
+        return 0
+    model_key = vision_key(folder)
+    library = files.sha256_json([model_key, zero_shot.prompts_sha256(), sorted(row.shot.sha256 for row in rows)])[:16]
+    if all(row.keys.get("scored") == library for row in rows):
+        return 0
+    model = (load or _load_vision)(folder)
+    if not model.knows_colours:
+        logger.warning("%s does not know red from blue: it was never trained, and its answers are left out", folder)
+    rows, num_looked_at = _embed(workspace, catalog, rows, model, model_key)
+    vectors = np.stack([row.vector for row in rows if row.vector is not None])
+    scores = zero_shot.score_shots(model, vectors)
+    scored = [
+        replace(row, shot=_with_scores(row.shot, "clip", found), keys={**row.keys, "scored": library})
+        for row, found in zip(rows, scores, strict=True)
+    ]
+    catalog.put_shots(scored)
+    return num_looked_at
+
+
+def _load_vision(folder: Path) -> zero_shot.ImageTextModel:
+    from lora_studio.vision import load_vision  # imports torch
+
+    return load_vision(folder)
+
+
+def _embed(
+    workspace: Workspace, catalog: Catalog, rows: list[ShotRow], model: zero_shot.ImageTextModel, model_key: str
+) -> tuple[list[ShotRow], int]:
+    from lora_studio.video import read_frames
+
+    embedded, num_new = [], 0
+    for row in tqdm(rows, desc="look", unit="shot", disable=len(rows) < 2):
+        key = files.sha256_json([row.shot.sha256, model_key])[:16]
+        if row.keys.get("embedded") != key or row.vector is None:
+            last = (row.shot.num_frames - 1) / row.shot.fps
+            frames = read_frames(workspace.absolute(row.shot.path), [place * last for place in LOOKED_AT])
+            row = replace(row, vector=zero_shot.embed_shot(model, frames), keys={**row.keys, "embedded": key})
+            catalog.put_shots([row])
+            num_new += 1
+        embedded.append(row)
+    return embedded, num_new
+
+
+def _with_scores(shot: Shot, source: fusion.Source, found: dict[str, dict[str, float]]) -> Shot:
+    tags = {}
+    for axis in AXES:
+        scores = {**(shot.tags[axis].scores if axis in shot.tags else {}), source: found.get(axis, {})}
+        tags[axis] = fusion.fuse(scores)
+    return shot.model_copy(update={"tags": tags})
+
+
+def _fused(row: ShotRow, reports: Reports) -> ShotRow:
+    said = reports.of(row.shot)
+    words = said.words if said is not None else {}
+    shot = _with_scores(row.shot, "metadata", {axis: fusion.stated("metadata", word) for axis, word in words.items()})
+    return replace(row, shot=shot.model_copy(update={"content": said.content if said is not None else ""}))
+
+
+def count_statuses(rows: list[ShotRow]) -> dict[str, dict[str, int]]:
+    """For each axis, how many shots have each status."""
+    counts: dict[str, dict[str, int]] = {axis: {} for axis in AXES}
+    for row in rows:
+        for axis in AXES:
+            status = row.shot.tags.get(axis, Tag()).status
+            counts[axis][status] = counts[axis].get(status, 0) + 1
+    return counts
