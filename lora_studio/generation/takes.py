@@ -58,20 +58,20 @@ def make_takes(
         ModelError: the dataset's model is missing or damaged.
         FootageError: the image cannot be read.
     """
-    sheet, manifest, runs = open_sheet(workspace), read_manifest(workspace), finished_runs(workspace)
+    manifest, runs = read_manifest(workspace), finished_runs(workspace)
     if not runs:
         raise TrainingError(
             f"no run in {workspace.runs} is finished: train one with "
             f"`accelerate launch train.py recipes/nano_look.toml --workspace {workspace.root}`"
         )
-    folder = weights.find_model(manifest["model"])
+    _remove_leftovers(workspace)
+    sheet, folder = open_sheet(workspace), weights.find_model(manifest["model"])
     base = Base(manifest["model"], weights.model_sha256(folder), weights.clip_shape(folder))
     real = real_clips(sheet.prompts, dataset_clips(workspace, "held_out"))
     first_frame = _read_image(image, base) if image is not None else None
     job = _Job(workspace, base, folder, settings, first_frame)
     planned = plan_takes(base, sheet.prompts, tuple(seeds or sheet.seeds), runs, real, job.stored_settings)
     save_plan(workspace, [plan.take_id for plan in planned])
-    _remove_leftovers(workspace)
     missing = [plan for plan in planned if not _is_made(workspace, plan)]
     if missing:
         _make(job, missing)
@@ -109,8 +109,8 @@ def _read_image(path: Path, base: Base) -> np.ndarray:
 
 
 def _remove_leftovers(workspace: Workspace) -> None:
-    """Deletes the half-written videos of a killed run."""
-    for path in workspace.takes.glob(".*.tmp.*"):
+    """Deletes the half-written files of a killed run."""
+    for path in (*workspace.takes.glob(".*.tmp.*"), *workspace.root.glob(".prompts.*.tmp.toml")):
         path.unlink()
 
 
@@ -191,7 +191,7 @@ def _wearing(transformer: Any, run: Run | None) -> Iterator[Any]:
 
 def _sample(job: _Job, studio: _Studio, transformer: Any, plan: PlannedTake) -> np.ndarray:
     text = [studio.text[plan.prompt.text]]
-    with tqdm(desc=plan.run.name if plan.run is not None else "base", unit="set", leave=False) as bar:
+    with tqdm(desc=plan.run.name if plan.run is not None else "base", unit="set", leave=False, disable=None) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

@@ -84,6 +84,9 @@ def test_a_model_that_knows_no_colours_measures_no_identity(scored: Scores) -> N
 def test_nothing_is_scored_twice(copy: Workspace, scored: Scores, tiny_vision_folder: Path) -> None:
     """The kept values are the stored ones (changed here to tell), not new ones."""
     path = copy.takes / "scores.json"
+    before = path.stat()
+    assert score_workspace(copy, tiny_vision_folder) == scored
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     table = files.read_json(path)
     table["takes"][0]["values"]["motion"] = 123.0
     files.write_json(path, table)
