@@ -34,7 +34,6 @@ def build(folder: Path, seed: int) -> None:
     from lora_studio.nova.vae import AutoencoderKLOpenSora
 
     files.write_json(folder / "model_index.json", _INDEX)
-    files.write_json(folder / "clip.json", sizes.CLIP)
     files.write_json(folder / "scheduler" / "scheduler_config.json", FlowMatchScheduler(shift=1.0).config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

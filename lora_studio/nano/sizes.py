@@ -2,8 +2,6 @@
 
 from typing import Any, Final
 
-CLIP: Final[dict[str, Any]] = {"num_frames": 9, "fps": 12}
-
 TEXT_WIDTH: Final = 128
 TEXT_ROWS: Final = 96
 VOCABULARY: Final = 1536
@@ -18,6 +16,7 @@ TRANSFORMER: Final[dict[str, Any]] = {
     "video_base_size": [3, 4, 6],
     "video_mixer_rank": None,
     "rotary_pos_embed": False,
+    "clip_latents": 3,
     "arch": ["vit_d3w128", "vit_d6w128", "mlp_d3w256"],
 }
 

@@ -46,6 +46,7 @@ class VideoEncoder(_Encoder):
         """(B, S, D) -> (B, S, D) seen after the cached tokens, and the longer cache's layers."""
         layers = []
         for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
             past = cache.layers[index] if cache.layers else None
             x, layer = block.extend(x, angles, (x.shape[1],), past)
             layers.append(layer)

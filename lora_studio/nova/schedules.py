@@ -36,8 +36,8 @@ class Schedule(Protocol):
         """The settings, as written to scheduler_config.json."""
         ...
 
-    def draw_index(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Draws training timesteps as indices (int64)."""
+    def index_from_normal(self, normal: Tensor) -> Tensor:
+        """Training timesteps as indices (int64), from standard normal draws: the same draws serve every schedule."""
         ...
 
     def timesteps(self, index: Tensor) -> Tensor:
@@ -83,12 +83,8 @@ class FlowMatchScheduler:
         count = self.num_train_timesteps
         return self._shifted(torch.linspace(count, 1, count, dtype=torch.float64) / count).float()
 
-    def draw_index(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Logit-normal draw of indices, most of them in the middle."""
-        return self.index_from_normal(torch.randn(shape, generator=generator))
-
     def index_from_normal(self, normal: Tensor) -> Tensor:
-        """Indices from standard normal values."""
+        """Logit-normal indices, most of them in the middle."""
         index = (normal.sigmoid() * self.num_train_timesteps).long()
         return index.clamp(max=self.num_train_timesteps - 1)
 
@@ -156,9 +152,10 @@ class DDPMSchedule:
         """The settings, as written to scheduler_config.json."""
         return {"_class_name": "DDPMScheduler", **{k: v for k, v in self.scheduler.config.items() if k[0] != "_"}}
 
-    def draw_index(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    def index_from_normal(self, normal: Tensor) -> Tensor:
         """Uniform over all timesteps."""
-        return torch.randint(0, len(self.scheduler.alphas_cumprod), shape, generator=generator)
+        count = len(self.scheduler.alphas_cumprod)
+        return (torch.special.ndtr(normal.double()) * count).long().clamp(max=count - 1)
 
     def timesteps(self, index: Tensor) -> Tensor:
         """The index itself."""

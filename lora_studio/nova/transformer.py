@@ -41,6 +41,7 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         video_mixer_rank: int | None = None,
         rotary_pos_embed: bool = False,
         arch: tuple[str, str, str] = ("vit_d16w1024", "vit_d32w1024", "mlp_d3w1280"),
+        clip_latents: int = 9,  # ours: latent frames of a clip; published configs do not say, NOVA's clips have 33 frames
     ) -> None:
         super().__init__()
         video, image, decoder = (stack_size(name) for name in arch)
@@ -70,6 +71,11 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
     def latent_size(self) -> tuple[int, int]:
         """Height and width in latent cells of the checkpoint's own size."""
         return self.config.image_base_size[0] * self.patch, self.config.image_base_size[1] * self.patch
+
+    @property
+    def num_latents(self) -> int:
+        """Latent frames of a clip this checkpoint is made for; 1 for images."""
+        return self.config.clip_latents if self.config.video_base_size[0] > 1 else 1
 
     def forward(
         self,

@@ -5,7 +5,6 @@
       transformer/  vae/  text_encoder/      config.json and *.safetensors
       tokenizer/           tokenizer.json or vocab.json and merges.txt
       scheduler/           scheduler_config.json
-      clip.json            ours, optional: {"num_frames": 9, "fps": 12}; published folders do not say
 """
 
 import inspect
@@ -33,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
-_PUBLISHED_CLIP = {"num_frames": 33, "fps": 12.0}  # what NOVA's video checkpoints were trained on
+_FPS = 12.0  # of every NOVA checkpoint
 _DOWNLOADED = ["*.json", "*.txt", "*.safetensors"]
 
 
@@ -129,13 +128,10 @@ def clip_shape(folder: Path) -> ClipShape:
     config = _transformer_config(folder)
     stride, patch = config["image_stride"], image_patch(config["image_stride"])
     height, width = (side * patch for side in config["image_base_size"])
-    is_video = config["video_base_size"][0] > 1
-    own = folder / "clip.json"
-    clip = _read(own) if own.is_file() else (_PUBLISHED_CLIP if is_video else {"num_frames": 1, "fps": 12.0})
-    num_latents = (clip["num_frames"] - 1) // 4 + 1
+    num_latents = config["clip_latents"] if config["video_base_size"][0] > 1 else 1
     return ClipShape(
-        num_frames=clip["num_frames"],
-        fps=float(clip["fps"]),
+        num_frames=4 * (num_latents - 1) + 1,
+        fps=_FPS,
         height=height * stride,
         width=width * stride,
         latent=(config["image_dim"], num_latents, height, width),
