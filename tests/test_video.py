@@ -1,0 +1,169 @@
+"""Frames in, MP4 out: colours survive, both readers agree, and what a file is comes out of it."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from lora_studio import video
+from lora_studio.errors import MediaError
+
+COLOURS = np.array(
+    [[215, 38, 61], [244, 241, 232], [27, 153, 139], [20, 20, 20], [0, 120, 200], [255, 200, 0], [128, 128, 128], [255, 255, 255]],
+    dtype=np.uint8,
+)
+REAL = Path(__file__).parents[2] / "shared" / "footage"
+
+
+def cards(num_frames: int = 12) -> np.ndarray:
+    """Eight plain colours side by side, and a grey square that moves two pixels per frame."""
+    frames = np.repeat(COLOURS, 24, axis=0)[None, None].repeat(96, axis=1).repeat(num_frames, axis=0)
+    for index, frame in enumerate(frames):
+        frame[40:56, 2 * index : 2 * index + 16] = 90
+    return frames
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.mp4"
+    video.write_video(path, cards(), 24)
+    return path
+
+
+def test_colours_survive_in_both_readers(clip: Path):
+    for read in (video._read_decord, video._read_pyav):
+        frame = read(clip, [0.25])[0]
+        shown = frame[8, 12::24]
+        delta = deltaE_ciede2000(rgb2lab(shown / 255), rgb2lab(COLOURS / 255))
+        assert delta.max() < 2.0, read.__name__
+
+
+def test_the_file_says_bt709_and_holds_no_metadata(clip: Path):
+    import av
+
+    with av.open(str(clip)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
+        assert not container.streams.audio
+        assert "encoder" not in container.metadata
+
+
+def test_readers_agree_pixel_by_pixel(clip: Path):
+    times = [0.0, 0.4, 0.1, 0.4, 11 / 24]
+    assert np.array_equal(video._read_decord(clip, times), video._read_pyav(clip, times))
+
+
+def test_a_time_gives_the_frame_shown_then(clip: Path):
+    frames = video.read_frames(clip, [0.0, 1 / 24 - 0.002, 1 / 24 + 0.002, 5.5 / 24])
+    left = [int(np.argmax(np.abs(frame[48].astype(int) - 90).sum(axis=1) < 12)) for frame in frames]
+    assert left == [0, 0, 2, 10]
+
+
+@pytest.mark.parametrize("fps", [12, 24, Fraction(30000, 1001), 29.97, 23.976, 59.94, 12.5])
+def test_rates_are_exact(tmp_path: Path, fps: Fraction | float):
+    path = tmp_path / "rate.mp4"
+    video.write_video(path, cards(6), fps)
+    info = video.probe(path)
+    assert (info.fps, info.num_frames, info.start_s) == (video.exact_rate(fps), 6, 0.0)
+    assert info.duration_s == pytest.approx(6 / float(info.fps), abs=1e-3)
+    assert abs(float(info.fps) - float(fps)) < 1e-3
+
+
+def test_probe_describes_a_clip(clip: Path):
+    info = video.probe(clip)
+    assert (info.codec, info.pixel_format, info.bit_depth, info.width, info.height) == ("h264", "yuv420p", 8, 192, 96)
+    assert (info.rotation, info.is_interlaced, info.hdr, info.warnings) == (0, False, "", ())
+
+
+def test_pyav_reads_alone_when_decord_is_missing(clip: Path, monkeypatch: pytest.MonkeyPatch):
+    import sys
+
+    wanted = video.read_frames(clip, [0.2])
+    monkeypatch.setitem(sys.modules, "decord", None)
+    assert np.array_equal(video.read_frames(clip, [0.2]), wanted)
+
+
+def test_iterate_walks_a_span_scaled(clip: Path):
+    walked = list(video.iterate_frames(clip, 3 / 24, 7 / 24, short_side=48))
+    assert [round(time_s * 24) for time_s, _ in walked] == [3, 4, 5, 6]
+    assert walked[0][1].shape == (48, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("empty.mp4", b"", "empty"),
+        ("noise.mp4", bytes(range(256)) * 40, "not a video"),
+        ("list.mp4", b"#EXTM3U\na.mp4\n", "not a video"),
+    ],
+)
+def test_files_that_are_no_video_say_so(tmp_path: Path, name: str, content: bytes, words: str):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(MediaError, match=words):
+        video.probe(tmp_path / name)
+
+
+def test_a_missing_file_and_a_late_time_are_errors(clip: Path, tmp_path: Path):
+    with pytest.raises(MediaError, match="no such file"):
+        video.read_frames(tmp_path / "none.mp4", [0.0])
+    for read in (video._read_decord, video._read_pyav):
+        with pytest.raises(MediaError, match=r"ends at 0\.5"):
+            read(clip, [2.0])
+    with pytest.raises(MediaError, match="count from the first frame"):
+        video.read_frames(clip, [-0.1])
+
+
+def test_write_refuses_odd_sizes_changes_and_nothing(tmp_path: Path):
+    path = tmp_path / "bad.mp4"
+    with pytest.raises(MediaError, match="even, got 191x96"):
+        video.write_video(path, cards()[:, :, :191], 24)
+    with pytest.raises(MediaError, match="every frame must be"):
+        video.write_video(path, iter([cards()[0], cards()[0, :48]]), 24)
+    with pytest.raises(MediaError, match="no frames to write"):
+        video.write_video(path, [], 24)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rotation_is_undone(tmp_path: Path):
+    import av
+
+    path = tmp_path / "turned.mov"
+    frames = cards(3)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 192, 96, "yuv420p"
+        stream.set_display_rotation(-90)
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    info = video.probe(path)
+    assert (info.width, info.height, info.rotation) == (96, 192, 90)
+    _, shown = next(video.iterate_frames(path))
+    assert shown.shape == (192, 96, 3)
+    assert np.abs(shown.astype(int) - np.rot90(frames[0], -1)).mean() < 12  # untagged BT.601, so only nearly the same
+
+
+def test_resize_crop_keeps_the_middle_and_the_ratio():
+    frames = np.zeros((2, 90, 160, 3), np.uint8)
+    frames[:, :, 80:] = 200
+    resized = video.resize_crop(frames, 48, 48)
+    assert resized.shape == (2, 48, 48, 3)
+    assert resized[0, 24, 20].max() == 0
+    assert resized[0, 24, 28].min() == 200
+    assert video.resize_crop(frames, 128, 192).shape == (2, 128, 192, 3)
+
+
+def test_sample_times_go_by_time():
+    assert video.sample_times(0.5, 3, 12.0) == pytest.approx([0.5, 0.5 + 1 / 12, 0.5 + 2 / 12])
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not on this machine")
+def test_real_clips_are_probed_upright_or_refused():
+    for name, rotation in (("phone_rotated_270.mov", 270), ("phone_rotated_90.mov", 90)):
+        info = video.probe(REAL / name)
+        assert (info.width, info.height, info.rotation) == (320, 568, rotation)
+    with pytest.raises(MediaError, match=r"damaged, decoding fails after 2\.\d+ s"):
+        list(video.iterate_frames(REAL / "corrupted.mp4", short_side=64))
+    assert video.probe(REAL / "nasa_two_streams.mp4").warnings == ("2 video streams; the best one is used",)
