@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lora_studio.errors import LoraStudioError, ModelError, TrainingError, run_command
-from lora_studio.runs import finished_runs, run_named
 from lora_studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -158,6 +157,8 @@ def _report(folder: Path) -> None:
 
 def _list_runs(folder: Path) -> None:
     workspace = Workspace.open(folder)
+    from lora_studio.runs import run_named
+
     runs = [run_named(workspace, path.name) for path in sorted(workspace.runs.glob("[!.]*")) if path.is_dir()]
     states = [state for run in runs if (state := run.state()) is not None]
     if not states:
@@ -176,6 +177,8 @@ def _list_runs(folder: Path) -> None:
 
 def _card(folder: Path, name: str) -> None:
     workspace = Workspace.open(folder)
+    from lora_studio.runs import finished_runs, run_named
+
     path = run_named(workspace, name).folder / "card.md"
     if not path.is_file():
         finished = ", ".join(run.name for run in finished_runs(workspace)) or "none"
@@ -221,10 +224,12 @@ def _nano_state() -> str:
 
     try:
         folder = weights.find_model("nano")
+        for load in (weights.load_transformer, weights.load_vae, weights.load_text):  # each checks every key and shape
+            load(folder)
         hashes = {part: weights.model_sha256(folder, part)[:12] for part in ("transformer", "vae", "text_encoder")}
     except ModelError as fault:
-        return f"missing ({fault})"
-    return ", ".join(f"{part} {digest}" for part, digest in hashes.items())
+        return f"not usable ({fault})"
+    return "complete; " + ", ".join(f"{part} {digest}" for part, digest in hashes.items())
 
 
 def _model_info(name: str) -> None:
