@@ -149,12 +149,20 @@ def hash_rows(rows: Iterable[Mapping[str, Any]]) -> str:
     return files.sha256_json(digests)
 
 
-def save_clips(workspace: Workspace, train: Dataset, held_out: Dataset) -> None:
-    """Writes both splits (either may be empty) in place of what was there; write the manifest after it."""
+def save_clips(workspace: Workspace, train: Iterable[Mapping[str, Any]], held_out: Iterable[Mapping[str, Any]]) -> None:
+    """Writes both splits, rows of `encode_row`, in place of what was there; write the manifest after it.
+
+    A split may be empty; `Dataset.from_list` cannot make such a table, so leave the making to this function.
+    """
     with files.atomic_folder(workspace.dataset / "clips") as temporary:
-        splits = DatasetDict({TRAIN: train, HELD_OUT: held_out})
+        splits = DatasetDict({TRAIN: _table(list(train)), HELD_OUT: _table(list(held_out))})
         shards = {str(name): max(1, math.ceil(split.data.nbytes / SHARD_BYTES)) for name, split in splits.items()}
         splits.save_to_disk(str(temporary), num_shards=shards)
+
+
+def _table(rows: list[Mapping[str, Any]]) -> Dataset:
+    features = clip_features()
+    return Dataset.from_dict({column: [row[column] for row in rows] for column in features}, features=features)
 
 
 def save_manifest(workspace: Workspace, manifest: Manifest) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lora_studio import files
 from lora_studio.adapters.attach import Attached, adapter_parameters, attach_adapter
-from lora_studio.errors import TrainingError
+from lora_studio.errors import ModelError, TrainingError
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.weights import clip_shape, load_scheduler, load_transformer, model_sha256
 from lora_studio.recipe import Recipe
@@ -60,7 +60,10 @@ class Learner:
 
 
 def _scaling(folder: Path) -> Callable[[Tensor], Tensor]:
-    config = files.read_json(folder / "vae" / "config.json")
+    path = folder / "vae" / "config.json"
+    config = files.read_json(path)
+    if "scaling_factor" not in config:
+        raise ModelError(f"{path} must say scaling_factor: latents of the wrong scale would train without any complaint")
     shift, factor = config.get("shift_factor") or 0.0, config["scaling_factor"]
     return lambda latents: (latents - shift) * factor
 
@@ -70,6 +73,7 @@ def build_learner(folder: Path, recipe: Recipe, manifest: Manifest, accelerator:
 
     Raises:
         TrainingError: the dataset was made for another model, or for clips of another shape.
+        ModelError: the model's folder is incomplete or damaged.
     """
     require_same_encoders(manifest, recipe.model.base, model_sha256(folder, "vae"), model_sha256(folder, "text_encoder"))
     shape = clip_shape(folder)

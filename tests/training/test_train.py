@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from toy import write_dataset
 
 from lora_studio.adapters.card import read_card
 from lora_studio.adapters.storage import adapter_metadata, adapter_sha256
 from lora_studio.runs import Run, run_named
 from lora_studio.training.checkpoint import list_checkpoints
+from lora_studio.training.dataset import load_clips
 from lora_studio.workspace import Workspace
 
 TRAIN_PY = Path(__file__).parents[2] / "train.py"
@@ -172,3 +174,30 @@ def test_what_cannot_start_says_why_in_one_line(recipe: Path, workspace: Workspa
         error = capsys.readouterr().err
         assert error.startswith("error: ")
         assert words in error
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_clips(recipe: Path, workspace: Workspace, capsys):
+    wild = ("--set", "optim.lr=1e30", "--set", "train.checkpoint_every=1", "--set", "optim.warmup_steps=0")
+    with pytest.raises(SystemExit):
+        train(recipe, workspace, *wild)
+    error = capsys.readouterr().err
+    assert "error: step 2: loss is " in error
+    assert "on clips clip0" in error
+    run = run_named(workspace, "toy")
+    assert [c.step for c in list_checkpoints(run.checkpoints)] == [1]
+    assert not run.adapter.exists()
+
+
+def test_without_held_out_clips_a_run_still_ends_and_says_so(recipe: Path, workspace: Workspace, capsys):
+    manifest = load_clips(workspace).manifest
+    write_dataset(workspace, 4, 0, vae_sha256=manifest.vae_sha256, text_encoder_sha256=manifest.text_encoder_sha256)
+    train(recipe, workspace, "--set", "train.steps=2")
+    assert "no clip is held out" in capsys.readouterr().out
+    assert read_card(run_named(workspace, "toy").folder).held_out_loss is None
+
+
+def test_a_dataset_made_for_another_model_is_refused(recipe: Path, workspace: Workspace, capsys):
+    write_dataset(workspace)
+    with pytest.raises(SystemExit):
+        train(recipe, workspace)
+    assert "built with another VAE and text encoder" in capsys.readouterr().err
