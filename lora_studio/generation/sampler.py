@@ -28,8 +28,8 @@ class SamplerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    num_steps: int = Field(default=16, ge=1)  # patch sets per frame
-    num_diffusion_steps: int = Field(default=20, ge=1)  # per patch set
+    num_steps: int = Field(default=12, ge=1)  # patch sets per frame
+    num_diffusion_steps: int = Field(default=16, ge=1)  # per patch set
     guidance: float = Field(default=3.0, ge=1)  # 1: no unconditional rows, half the work
     motion_flow: float = Field(default=5.0, ge=0)  # mean optical flow asked for, pixels per frame
 

@@ -1,0 +1,144 @@
+"""The sampler: equal to the published one on recorded draws; a sample never depends on its neighbours."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from parity import SETS, SHARED, Recording, Replay
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lora_studio.errors import ModelError
+from lora_studio.generation.sampler import SamplerSettings, SeededNoise, decode_to_frames, encode_frames, generate, generate_latents
+from lora_studio.nova import weights
+from lora_studio.nova.schedules import DDPMSchedule, FlowMatchScheduler
+from lora_studio.nova.vae import sample_moments
+
+QUICK = SamplerSettings(num_steps=3, num_diffusion_steps=2, guidance=2.0)
+
+
+@pytest.mark.parametrize("case", ["g5", "g1", "i2v_g5", "ddpm_g5", "t1_g5"])
+@pytest.mark.parametrize("name", SETS)
+def test_latents_equal_the_recording(name: str, case: str) -> None:
+    recording = Recording(name)
+    facts = recording.meta["gen"][case]
+    schedule = FlowMatchScheduler()
+    if case.startswith("ddpm"):
+        schedule = DDPMSchedule(DDPMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False))
+    settings = SamplerSettings(
+        num_steps=8, num_diffusion_steps=6, guidance=float(facts["guidance_scale"]), motion_flow=float(facts["motion_flow"])
+    )
+    noise = Replay(recording.draws(f"gen.{case}"))
+    first = recording["in.x"][:, :, :1] if case.startswith("i2v") else None
+    text = [recording["in.text0"], recording["in.text1"]]
+    latents = generate_latents(recording.transformer(facts["frames"]), schedule, text, settings, noise, first)
+    recording.close(f"gen.{case}.latents", latents, max(1e-4, 20 * facts["float64_maxdiff"]))
+    assert not noise.left
+
+
+class _OneGenerator:
+    """Draws for a whole batch from one generator, as the published pipeline does."""
+
+    def __init__(self, seed: int, batch: int) -> None:
+        self.generator, self.batch = torch.Generator().manual_seed(seed), batch
+
+    def order(self, num_patches: int) -> Tensor:
+        return torch.empty(self.batch, num_patches, 1).uniform_(generator=self.generator)[..., 0].argsort(1)
+
+    def grid(self, channels: int, height: int, width: int) -> Tensor:
+        return torch.randn(self.batch, channels, height, width, generator=self.generator)
+
+
+@pytest.mark.parametrize("case", ["t2v", "t2v_g1", "i2v", "image", "negative", "two"])
+@torch.no_grad()
+def test_whole_pipeline_equals_the_recording(case: str) -> None:
+    folder = SHARED / "e2e"
+    if not folder.is_dir():
+        pytest.skip("the recording e2e is not beside the repository (../shared/parity)")
+    facts = json.loads((folder / "golden.json").read_text())["cases"][case]
+    tensors, model = load_file(folder / "golden.safetensors"), folder / "pipeline"
+    transformer = weights.load_transformer(model)
+    transformer.register_to_config(clip_latents=facts["max_latent_length"])
+    vae, encoder = weights.load_vae(model), weights.load_text(model)
+    prompts = facts["prompt"] if isinstance(facts["prompt"], list) else [facts["prompt"]] * (2 if case == "two" else 1)
+    noise = _OneGenerator(facts["generator_seed"], len(prompts))
+    first = None
+    if "image" in facts:
+        pixels = tensors["image"].movedim(-1, 0)[None, :, None].float() / 127.5 - 1.0
+        moments = vae.encode(pixels).parameters
+        first = vae.scale(sample_moments(moments, torch.randn(1, 4, 1, 8, 12, generator=noise.generator)))
+    settings = SamplerSettings(num_steps=8, num_diffusion_steps=6, guidance=float(facts["guidance_scale"]), motion_flow=5.0)
+    negative = encoder.encode([facts["negative_prompt"]] * len(prompts)) if "negative_prompt" in facts else None
+    schedule = weights.load_scheduler(model)
+    latents = generate_latents(transformer, schedule, encoder.encode(prompts), settings, noise, first, negative)
+    want = tensors[f"{case}.latents"]
+    assert latents.shape == want.shape
+    assert float((latents - want).abs().max()) < 0.02 * float(want.abs().max())
+    if f"{case}.frames" in tensors:
+        frames = decode_to_frames(vae, tensors[f"{case}.latents"])
+        assert int(np.abs(frames.astype(int) - tensors[f"{case}.frames"].numpy().astype(int)).max()) <= 1
+
+
+@pytest.fixture(scope="module")
+def nano() -> tuple:
+    folder = weights.find_model("nano")
+    return weights.load_transformer(folder), weights.load_vae(folder), weights.load_scheduler(folder)
+
+
+def _text(*lengths: int) -> list[Tensor]:
+    return [torch.randn(n, 128, generator=torch.Generator().manual_seed(n)) for n in lengths]
+
+
+def test_text_to_video_gives_one_clip_per_text(nano: tuple) -> None:
+    seen: list[tuple[int, int]] = []
+    frames = generate(*nano, _text(3), QUICK, 0, progress=lambda done, total: seen.append((done, total)))
+    assert frames.shape == (1, 9, 128, 192, 3)
+    assert frames.dtype == np.uint8
+    assert seen == [(i, 9) for i in range(1, 10)]
+
+
+def test_a_sample_depends_on_its_own_seed_and_text_alone(nano: tuple) -> None:
+    transformer, _, schedule = nano
+    text = _text(3, 7)
+    both = generate_latents(transformer, schedule, text, QUICK, SeededNoise([5, 6]))
+    alone = generate_latents(transformer, schedule, text[1:], QUICK, SeededNoise([6]))
+    other = generate_latents(transformer, schedule, text[1:], QUICK, SeededNoise([7]))
+    assert torch.allclose(both[1:], alone, atol=1e-4)
+    assert not torch.allclose(alone, other, atol=0.1)
+    assert torch.equal(alone, generate_latents(transformer, schedule, text[1:], QUICK, SeededNoise([6])))
+
+
+def test_given_frames_stay_and_shape_what_follows(nano: tuple) -> None:
+    transformer, _, schedule = nano
+    given = torch.randn(1, 4, 2, 16, 24, generator=torch.Generator().manual_seed(0))
+    kept = given.clone()
+    latents = generate_latents(transformer, schedule, _text(3), QUICK, SeededNoise([0]), given)
+    assert latents.shape == (1, 4, 3, 16, 24)
+    assert torch.equal(latents[:, :, :2], given)
+    assert torch.equal(given, kept)
+    swapped = generate_latents(transformer, schedule, _text(3), QUICK, SeededNoise([0]), given.flip(2))
+    assert not torch.equal(latents[:, :, 2], swapped[:, :, 2])
+
+
+def test_first_frames_of_another_size_are_refused(nano: tuple) -> None:
+    with pytest.raises(ModelError, match="128 x 192 pixels"):
+        generate(*nano, _text(3), QUICK, 0, first_frames=np.zeros((1, 1, 64, 64, 3), np.uint8))
+    with pytest.raises(ModelError, match="fewer than 3 latent frames"):
+        generate(*nano, _text(3), QUICK, 0, first_frames=np.zeros((1, 9, 128, 192, 3), np.uint8))
+
+
+def test_frames_go_through_the_vae_at_the_backbones_scale(nano: tuple) -> None:
+    _, vae, _ = nano
+    frames = np.full((1, 5, 128, 192, 3), 200, np.uint8)
+    latents = encode_frames(vae, frames)
+    assert latents.shape == (1, 4, 2, 16, 24)
+    assert decode_to_frames(vae, latents).shape == frames.shape
+
+
+@pytest.mark.parametrize("wrong", [{"guidance": 0.5}, {"num_steps": 0}, {"image_guidance": 1.5}])
+def test_settings_that_do_not_exist_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValidationError):
+        SamplerSettings(**wrong)
