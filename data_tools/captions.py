@@ -15,7 +15,7 @@ from lora_studio.records import Shot
 from lora_studio.taxonomy import UNKNOWN, phrase
 from lora_studio.workspace import Workspace
 
-_OPENINGS = ("{trigger}, {scale} of {content}", "{trigger}, {content}, {scale}", "{trigger}, {content} in {scale}")
+_OPENINGS = ("{trigger}, {scale} of {content}", "{trigger}, {content}, {scale}", "{trigger}, {scale}, {content}")
 _LIGHT_AXES = ("light.direction", "light.quality", "light.key", "light.contrast", "light.temperature")
 _TILTED = {"angle.dutch": ("yes",)}  # a level horizon goes without saying
 _FRAME_AXES = ("angle.vertical", "angle.view", "angle.dutch")

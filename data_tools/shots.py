@@ -127,9 +127,9 @@ def _bar_pair(brightest: np.ndarray) -> tuple[int, int]:
     if is_dark.all():
         return 0, 0
     first, last = int(np.argmin(is_dark)), int(np.argmin(is_dark[::-1]))
-    if not 0.02 * size <= min(first, last) or max(first, last) > 0.4 * size or abs(first - last) > 2 + 0.01 * size:
+    if not 0.02 * size <= min(first, last) or max(first, last) > 0.3 * size or abs(first - last) > 2 + 0.01 * size:
         return 0, 0
     edges = brightest[first + 3], brightest[size - last - 4]
-    if any(np.mean(edge > _PICTURE_LUMA) < 0.5 for edge in edges):
+    if any(np.mean(edge > _PICTURE_LUMA) < 0.7 for edge in edges):
         return 0, 0
     return first + 2, last + 2

@@ -1,0 +1,124 @@
+"""Taking footage in: each file gets a verdict, unchanged files cost nothing, and one bad file stops nothing."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from drawing import BRAND, cut_film
+
+from data_tools.catalog import Catalog
+from data_tools.ingest import find_videos, ingest_folder
+from lora_studio import video
+from lora_studio.brand import save_brand
+from lora_studio.errors import FootageError
+from lora_studio.workspace import Workspace
+
+REAL = Path(__file__).parents[3] / "shared" / "footage"
+
+
+def verdicts(workspace: Workspace) -> dict[str, str]:
+    return {record.path.removeprefix("footage/"): record.status for record in Catalog(workspace).footage()}
+
+
+def snapshot(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_file_has_a_verdict(made_workspace: Workspace):
+    assert verdicts(made_workspace) == {
+        "a.mp4": "usable", "broken.mp4": "quarantined", "deep/pan.mp4": "usable", "deep/still.mp4": "usable",
+    }  # fmt: skip
+    broken = next(record for record in Catalog(made_workspace).footage() if record.status == "quarantined")
+    assert broken.reason.startswith("broken.mp4: not a video that can be read")
+
+
+def test_shots_are_normalised_and_cut_in_ticks(made_workspace: Workspace):
+    records = {record.footage_id: record for record in Catalog(made_workspace).footage()}
+    shots = [row.shot for row in Catalog(made_workspace).shots() if records[row.shot.footage_id].path == "footage/a.mp4"]
+    assert [(shot.index, shot.num_frames, shot.start_s, shot.end_s) for shot in shots] == [
+        (0, 30, 0.0, pytest.approx(1.25)), (1, 40, pytest.approx(1.25), pytest.approx(70 / 24)),
+    ]  # fmt: skip
+    for shot in shots:
+        assert shot.start_pts * shot.time_base[0] / shot.time_base[1] == pytest.approx(shot.start_s)
+        clip = made_workspace.absolute(shot.path)
+        assert clip == made_workspace.shots / f"{shot.shot_id}.mp4"
+        assert video.probe(clip).num_frames == shot.num_frames
+    first = video.read_frames(made_workspace.absolute(shots[1].path), [0.0])[0].astype(int)
+    source = next(frame for _, frame in video.iterate_frames(made_workspace.footage / "a.mp4", 30 / 24)).astype(int)
+    assert abs(first - source).mean() < 3
+
+
+def test_a_second_run_touches_nothing_but_its_tables(workspace: Workspace):
+    before = snapshot(workspace.shots)
+    ledger = ingest_folder(workspace, workspace.footage)
+    assert ledger.num_new == 0
+    assert snapshot(workspace.shots) == before
+    assert sum(ledger.num_shots.values()) == 4
+
+
+def test_a_touched_or_moved_file_keeps_its_shots_and_a_copy_is_named(workspace: Workspace):
+    before = snapshot(workspace.shots)
+    os.utime(workspace.footage / "a.mp4")
+    shutil.move(workspace.footage / "deep" / "pan.mp4", workspace.footage / "pan.mp4")
+    shutil.copy(workspace.footage / "deep" / "still.mp4", workspace.footage / "twin.mp4")
+    ledger = ingest_folder(workspace, workspace.footage)
+    assert ledger.num_new == 3
+    assert snapshot(workspace.shots) == before
+    assert verdicts(workspace) == {
+        "a.mp4": "usable", "broken.mp4": "quarantined", "pan.mp4": "usable", "deep/still.mp4": "usable", "twin.mp4": "quarantined",
+    }  # fmt: skip
+    twin = next(record for record in ledger.footage if record.path.endswith("twin.mp4"))
+    assert twin.reason == "the same file as footage/deep/still.mp4"
+    assert all(row.shot.caption_long for row in Catalog(workspace).shots())
+
+
+def test_a_replaced_file_loses_its_old_shots(workspace: Workspace):
+    old = {row.shot.shot_id for row in Catalog(workspace).shots()}
+    cut_film(workspace.footage / "deep" / "pan.mp4", (26, 26), seed=2)
+    ingest_folder(workspace, workspace.footage)
+    new = {row.shot.shot_id for row in Catalog(workspace).shots()}
+    assert len(old - new) == 1
+    assert len(new - old) == 2
+    assert {path.stem for path in workspace.shots.glob("*.mp4")} == new
+
+
+def test_left_overs_of_a_kill_are_swept(workspace: Workspace):
+    (workspace.shots / ".dead.123.tmp.mp4").write_bytes(b"half")
+    ingest_folder(workspace, workspace.footage)
+    assert not list(workspace.shots.glob(".*"))
+
+
+def test_faults_of_the_folder_are_one_line(tmp_path: Path):
+    workspace = Workspace.at(tmp_path / "acme")
+    save_brand(workspace, BRAND)
+    for make, words in (
+        (lambda: None, "is not there: give a folder"),
+        (lambda: (tmp_path / "in").mkdir(), "it is empty"),
+        (lambda: (tmp_path / "in" / "notes.txt").touch(), "none of its 1 files is a video; video files end in"),
+    ):
+        make()
+        with pytest.raises(FootageError, match=words):
+            ingest_folder(workspace, tmp_path / "in")
+    with pytest.raises(FootageError, match="a file, not a folder"):
+        ingest_folder(workspace, tmp_path / "in" / "notes.txt")
+
+
+def test_own_and_hidden_files_are_not_footage(made_workspace: Workspace, tmp_path: Path):
+    found = find_videos(made_workspace, made_workspace.root)
+    assert {path.relative_to(made_workspace.footage).as_posix() for path in found} == set(verdicts(made_workspace))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not on this machine")
+def test_real_files_are_taken_in_or_refused(tmp_path: Path):
+    workspace = Workspace.at(tmp_path / "acme")
+    save_brand(workspace, BRAND)
+    (tmp_path / "in").mkdir()
+    for name in ("corrupted.mp4", "phone_rotated_90.mov", "av1.mkv", "hevc_10bit.mp4"):
+        shutil.copy(REAL / name, tmp_path / "in" / name)
+    ledger = ingest_folder(workspace, tmp_path / "in")
+    assert {Path(record.path).name: record.status for record in ledger.footage} == {
+        "corrupted.mp4": "quarantined", "phone_rotated_90.mov": "usable", "av1.mkv": "usable", "hevc_10bit.mp4": "usable",
+    }  # fmt: skip
+    sizes = {row.shot.width * row.shot.height for row in Catalog(workspace).shots()}
+    assert sizes == {320 * 568, 640 * 360, 200 * 200}

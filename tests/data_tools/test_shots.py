@@ -1,0 +1,61 @@
+"""Cuts are found where they were made, and nowhere else; bars are told from margins."""
+
+from fractions import Fraction
+
+import numpy as np
+from drawing import FPS, move, texture, tinted
+
+from data_tools.shots import find_bars, find_shots
+
+BASE = Fraction(1, 12288)
+
+
+def spans_in_frames(frames: np.ndarray) -> list[tuple[int, int]]:
+    walk = find_shots(((index / FPS, frame) for index, frame in enumerate(frames)), BASE, Fraction(FPS))
+    return [(round(span.start_pts * BASE * FPS), round(span.end_pts * BASE * FPS)) for span in walk.spans]
+
+
+def test_cuts_are_found_to_the_frame():
+    colours = [(1, 0.4, 0.3), (0.3, 0.6, 1), (0.5, 1, 0.4)]
+    film = np.concatenate([tinted(move(texture(i), n, right=3), colours[i]) for i, n in enumerate((30, 25, 41))])
+    assert spans_in_frames(film) == [(0, 30), (30, 55), (55, 96)]
+
+
+def test_one_shot_stays_one_shot_however_fast_the_camera():
+    assert spans_in_frames(move(texture(1), 40, right=60, zoom=30)) == [(0, 40)]
+
+
+def test_a_fade_through_black_parts_shots_and_belongs_to_neither():
+    fade = np.concatenate([np.ones(20), np.linspace(1, 0, 10), np.zeros(6), np.linspace(0, 1, 10), np.ones(20)])
+    film = (move(texture(2), len(fade)) * fade[:, None, None, None]).astype(np.uint8)
+    (first, second) = spans_in_frames(film)
+    assert first[0] == 0
+    assert second[1] == len(fade)
+    assert 26 <= first[1] <= 30
+    assert 36 <= second[0] <= 40
+
+
+def test_short_and_black_files_give_one_shot():
+    assert spans_in_frames(move(texture(3), 3)) == [(0, 3)]
+    assert spans_in_frames(np.zeros((30, 48, 64, 3), np.uint8)) == [(0, 30)]
+
+
+def test_letterbox_and_pillarbox_are_found():
+    picture = (texture(4)[:120, :200] * 255).astype(np.uint8)
+    boxed = np.zeros((160, 200), np.uint8)
+    boxed[20:140] = picture
+    assert find_bars(boxed) == (22, 22, 0, 0)
+    assert find_bars(boxed.T) == (0, 0, 22, 22)
+
+
+def test_a_product_on_black_has_no_bars():
+    product = np.zeros((120, 200), np.uint8)
+    product[30:90, 80:120] = 200
+    assert find_bars(product) == (0, 0, 0, 0)
+    assert find_bars(np.zeros((120, 200), np.uint8)) == (0, 0, 0, 0)
+
+
+def test_a_dark_edge_on_one_side_is_no_bar():
+    picture = (texture(4)[:120, :200] * 255).astype(np.uint8)
+    picture[:20] = 0
+    assert find_bars(picture) == (0, 0, 0, 0)

@@ -1,0 +1,80 @@
+"""Tagging: measured, reported and looked at once; corrected tags stay."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from drawing import BRAND
+from test_zero_shot import Brightness
+
+from data_tools import fusion
+from data_tools.catalog import Catalog, ShotRow
+from data_tools.tags import Tagging, tag_shots
+from lora_studio.brand import save_brand
+from lora_studio.errors import FootageError, ModelError
+from lora_studio.workspace import Workspace
+
+
+def by_name(workspace: Workspace) -> dict[str, ShotRow]:
+    names = {record.footage_id: Path(record.path).stem for record in Catalog(workspace).footage() if record.status == "usable"}
+    return {f"{names[row.shot.footage_id]}{row.shot.index}": row for row in Catalog(workspace).shots()}
+
+
+def test_measurement_report_and_silence(made_workspace: Workspace):
+    rows = by_name(made_workspace)
+    assert rows["pan0"].shot.tags["angle.movement"].value == "pan_right"
+    assert rows["pan0"].shot.tags["light.key"].value == "low"
+    assert rows["still0"].shot.tags["angle.movement"].value == "static"
+    assert (rows["a1"].shot.tags["angle.scale"].value, rows["a1"].shot.tags["angle.scale"].source) == ("close_up", "metadata")
+    assert rows["a1"].shot.content == "a blue cup"
+    assert rows["still0"].shot.flags["frozen"] > 0.9
+    assert rows["pan0"].shot.flags["frozen"] < 0.1
+    for row in rows.values():
+        assert row.shot.tags["angle.view"].status == "unknown"  # the tiny model was never trained, so it has no say
+        assert "clip" not in row.shot.tags["angle.view"].scores
+        assert row.vector is not None
+        assert len(row.vector) == 32
+
+
+def test_shots_are_found_by_tag(made_workspace: Workspace):
+    found = Catalog(made_workspace).shots({"angle.scale": "close_up"})
+    assert [row.shot.shot_id for row in found] == [by_name(made_workspace)["a1"].shot.shot_id]
+
+
+def test_a_second_run_does_nothing(workspace: Workspace, tiny_vision_folder: Path):
+    def must_not_load(folder: Path):
+        raise AssertionError(folder)
+
+    assert tag_shots(workspace, tiny_vision_folder, must_not_load) == Tagging(4, 0, 0, 0)
+
+
+def test_a_trained_model_speaks_and_a_person_overrules(workspace: Workspace, tmp_path: Path):
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"another model")
+    done = tag_shots(workspace, tmp_path, lambda folder: Brightness())
+    assert (done.num_measured, done.num_looked_at) == (0, 4)
+    row = by_name(workspace)["still0"]
+    assert row.vector is not None
+    assert len(row.vector) == 3
+    assert set(row.shot.tags["light.key"].scores) == {"measured", "clip"}
+    corrected = fusion.fuse({**row.shot.tags["light.key"].scores, "human": fusion.stated("human", "low")})
+    tags = {**row.shot.tags, "light.key": corrected}
+    Catalog(workspace).put_shots([replace(row, shot=row.shot.model_copy(update={"tags": tags}))])
+    tag_shots(workspace, tmp_path, lambda folder: Brightness())
+    tag = by_name(workspace)["still0"].shot.tags["light.key"]
+    assert (tag.value, tag.source) == ("low", "human")
+
+
+def test_a_changed_report_changes_tags_only(workspace: Workspace, tiny_vision_folder: Path):
+    report = workspace.footage / "camera_report.csv"
+    report.write_text(report.read_text().replace("close_up", "wide"))
+    assert tag_shots(workspace, tiny_vision_folder) == Tagging(4, 0, 0, 1)
+    assert by_name(workspace)["a1"].shot.tags["angle.scale"].value == "wide"
+
+
+def test_faults(workspace: Workspace, tmp_path: Path):
+    with pytest.raises(ModelError, match="no such folder"):
+        tag_shots(workspace, tmp_path / "nowhere")
+    empty = Workspace.at(tmp_path / "empty")
+    save_brand(empty, BRAND)
+    with pytest.raises(FootageError, match=r"no shots in .*: take footage in first"):
+        tag_shots(empty)

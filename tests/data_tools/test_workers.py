@@ -1,0 +1,40 @@
+"""A child that crashes, hangs or raises is one failure; the others go on."""
+
+import os
+import signal
+import time
+from typing import Any
+
+from data_tools.workers import Beat, Task, run_supervised
+from lora_studio.errors import MediaError
+
+
+def job(arguments: dict[str, Any], beat: Beat) -> Any:
+    beat(0.5)
+    match arguments["do"]:
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "hang":
+            time.sleep(60)
+        case "raise":
+            raise MediaError("no good")
+        case "hog":
+            return len(bytearray(2**40))
+    return arguments["do"] * 2
+
+
+def test_every_task_ends_in_one_outcome():
+    tasks = [Task(do, {"do": do}, silence_s=2.0 if do == "hang" else 60.0) for do in ("crash", "hang", "raise", "hog", "work")]
+    seen: list[float] = []
+    outcomes = {outcome.key: outcome for outcome in run_supervised(job, tasks, 3, seen.append)}
+    assert outcomes["work"].value == "workwork"
+    assert outcomes["work"].failure is None
+    assert outcomes["raise"].failure == "no good"
+    assert outcomes["crash"].failure == "the process that read it died (exit code -11)"
+    assert outcomes["hang"].failure == "reading it hung (nothing happened for 2 s)"
+    assert outcomes["hog"].failure == "it needs more than 16 GB of memory to read"
+    assert max(seen) <= 5
+
+
+def test_no_tasks_no_outcomes():
+    assert list(run_supervised(job, [], 2)) == []
