@@ -33,7 +33,7 @@ DOORS = {
     "peft": ("lora_studio.adapters",),
     "decord": ("lora_studio.video",),
     "av": ("lora_studio.video", "data_tools.normalise"),
-    "open_clip": ("lora_studio.vision",),
+    "open_clip": ("lora_studio.vision", "lora_studio.nano.build"),
     "bitsandbytes": ("lora_studio.training.optim", "lora_studio.nova.weights"),
     "accelerate": ("lora_studio.training", "train"),
     "lancedb": ("data_tools.catalog",),
