@@ -19,7 +19,7 @@ _SHORT_SIDE = 270
 _TRACKED_FPS = 10
 _LONGEST_S = 40.0  # of a longer shot the middle is followed
 _WIDE_GAP = 6  # tracked frames: about half a second
-_BLACK_LUMA, _FROZEN_DIFFERENCE = 20.0, 0.6  # of 255; a key frame alone changes a still picture by less
+_BLACK_LUMA, _FROZEN_DIFFERENCE = 20.0, 0.25  # of 255
 _BLUR_MIDDLE = 25.0  # variance of the Laplacian at which a picture counts as half blurred
 
 

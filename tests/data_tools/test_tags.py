@@ -27,7 +27,7 @@ def test_measurement_report_and_silence(made_workspace: Workspace):
     assert rows["still0"].shot.tags["angle.movement"].value == "static"
     assert (rows["a1"].shot.tags["angle.scale"].value, rows["a1"].shot.tags["angle.scale"].source) == ("close_up", "metadata")
     assert rows["a1"].shot.content == "a blue cup"
-    assert rows["still0"].shot.flags["frozen"] > 0.9
+    assert rows["still0"].shot.flags["frozen"] > 0.8  # key frames show
     assert rows["pan0"].shot.flags["frozen"] < 0.1
     for row in rows.values():
         assert row.shot.tags["angle.view"].status == "unknown"  # the tiny model was never trained, so it has no say
