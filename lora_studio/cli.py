@@ -132,14 +132,15 @@ def _score(folder: Path, vision: Path | None, as_json: bool) -> None:
 def _score_lines(scores: "Scores") -> Iterator[str]:
     measured = [m for m in scores.definitions if any(m in summary.statistics for summary in scores.looks)]
     width = max(len(summary.look) for summary in scores.looks) + len(" (no trigger)")
-    yield " " * width + "".join(f"{scores.definitions[m].name:>18}" for m in measured) + f"{'takes':>8}"
+    yield " " * width + "".join(f"{scores.definitions[m].name:>18}" for m in measured) + f"{'n':>8}"
     yield " " * width + "".join(f"{'(' + scores.definitions[m].unit + ')':>18}" for m in measured)
     for summary in scores.looks:
         name = summary.look + (" (no trigger)" if summary.side == "control" else "")
         cells = (summary.statistics.get(m) for m in measured)
         row = "".join(f"{_cell(s.mean, s.standard_error) if s is not None else '-':>18}" for s in cells)
         yield f"{name:<{width}}{row}{max(s.n for s in summary.statistics.values()):>8}"
-    yield f"mean ± standard error over prompts and seeds; palette {', '.join(scores.palette)} ({scores.palette_source})"
+    yield "mean ± standard error over prompts and seeds (real: over shots)"
+    yield f"palette: {', '.join(scores.palette)} ({scores.palette_source})"
     yield from (f"{scores.definitions[metric].name}: {reason}" for metric, reason in scores.reasons.items())
 
 

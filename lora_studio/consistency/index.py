@@ -152,7 +152,7 @@ def _score_take(take: Take, side: Side, key: str, yardstick: _Yardstick) -> Take
         reasons["identity"] = reason
     return TakeScore(
         take_id=take.take_id, key=key, look=take.look, side=side, prompt_id=take.prompt_id, seed=take.seed,
-        values=values, reasons=reasons,
+        shot_id=yardstick.shot_of(take.clip_id), values=values, reasons=reasons,
     )  # fmt: skip
 
 

@@ -103,15 +103,15 @@ def _clause(scores: Scores, look: str, metric: str, side: Side = "brand") -> str
     ours, base, real = (scores.statistic(name, metric, side) for name in (look, "base", "real"))
     assert ours is not None
     assert base is not None
-    beside = f", real footage {real.mean:.2f}" if real is not None else ""
-    figures = f"{definition.name} {ours.mean:.2f} against {base.mean:.2f} {definition.unit}{beside}"
+    beside = f", real footage {real.mean:.3f}" if real is not None else ""
+    figures = f"{definition.name} {ours.mean:.3f} against {base.mean:.3f} {definition.unit}{beside}"
     return f"{figures} ({_reading(scores, difference)})"
 
 
 def _reading(scores: Scores, difference: Difference) -> str:
     if difference.half_width is None:
         return f"n = {difference.n}, too few to tell"
-    interval = f"{difference.mean:+.2f} ± {difference.half_width:.2f}, n = {difference.n}"
+    interval = f"{difference.mean:+.3f} ± {difference.half_width:.3f}, n = {difference.n}"
     if difference.verdict == "within noise":
         return f"{interval}: within noise"
     return f"{interval}: {READINGS[difference.metric][not _is_good(scores, difference)]}"
@@ -154,7 +154,7 @@ def _next_step(takes: Sequence[Take], scores: Scores | None) -> str:
         return "Next: make takes with `lora-studio takes`."
     if scores is None:
         return "Next: score them with `lora-studio score`."
-    pairs = len({(take.prompt_id, take.seed) for take in takes if take.kind == "base"})
+    pairs = len({score.cell for score in scores.takes if score.look == "base" and score.side == "brand"})
     more = ""
     if pairs < ENOUGH:
         here = "1 pair of prompt and seed tells" if pairs == 1 else f"{pairs} pairs of prompt and seed tell"
@@ -183,14 +183,14 @@ def _score_sections(scores: Scores) -> list[str]:
 
 
 def _means_section(scores: Scores, measured: Sequence[str], side: Side, title: str) -> str:
-    head = ["look", *(f"{METRICS[m].name} ({METRICS[m].unit})" for m in measured), "takes"]
+    head = ["look", *(f"{METRICS[m].name} ({METRICS[m].unit})" for m in measured), "n"]
     rows = [head, ["---"] * len(head)]
     for summary in scores.looks:
         if summary.side == side:
             cells = [_cell(scores, summary.look, metric, side) for metric in measured]
             rows.append([summary.look, *cells, str(max(s.n for s in summary.statistics.values()))])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return f"## {title}\n\nMean ± standard error over prompts and seeds.\n\n{table}"
+    return f"## {title}\n\nMean ± standard error over prompts and seeds; for real footage over shots.\n\n{table}"
 
 
 def _cell(scores: Scores, look: str, metric: str, side: Side) -> str:

@@ -6,7 +6,7 @@ trigger out) are summed up apart: what an adapter changes there has leaked.
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from pydantic import Field
@@ -64,12 +64,18 @@ class TakeScore(Record):
     side: Side
     prompt_id: str
     seed: int
+    shot_id: str | None = None  # of real footage
     values: dict[str, float | None]
     reasons: dict[str, str] = Field(default={})
 
+    @property
+    def cell(self) -> tuple[str, int]:
+        """What counts once: prompt and seed, or the shot of real footage (two clips of one shot are one piece of evidence)."""
+        return (self.shot_id, 0) if self.shot_id is not None else (self.prompt_id, self.seed)
+
 
 class Statistic(Record):
-    """Mean over takes (prompts x seeds); the standard error is None for a single take."""
+    """Mean over prompts x seeds, or over the shots of real footage; the standard error is None for a single one."""
 
     mean: float
     standard_error: float | None
@@ -141,19 +147,23 @@ def read_scores(workspace: Workspace) -> Scores | None:
     return Scores.model_validate_json(path.read_bytes()) if table.get("definitions", {}).keys() == METRICS.keys() else None
 
 
-def summarise(takes: Iterable[TakeScore]) -> tuple[LookSummary, ...]:
+def summarise(takes: Sequence[TakeScore]) -> tuple[LookSummary, ...]:
     """Mean and standard error of each metric for each look and side, in the order the looks first appear."""
-    groups: dict[tuple[str, Side], list[TakeScore]] = {}
+    found: list[LookSummary] = []
+    groups: dict[tuple[str, Side], None] = {(take.look, take.side): None for take in takes}
+    for look, side in groups:
+        cells = {metric: _statistic(list(_cells(takes, look, side, metric).values())) for metric in METRICS}
+        known = {metric: statistic for metric, statistic in cells.items() if statistic is not None}
+        found.append(LookSummary(look=look, side=side, statistics=known))
+    return tuple(found)
+
+
+def _cells(takes: Sequence[TakeScore], look: str, side: Side, metric: str) -> dict[tuple[str, int], float]:
+    cells: dict[tuple[str, int], list[float]] = {}
     for take in takes:
-        groups.setdefault((take.look, take.side), []).append(take)
-    return tuple(
-        LookSummary(look=look, side=side, statistics={m: s for m in METRICS if (s := _statistic(_measured(group, m))) is not None})
-        for (look, side), group in groups.items()
-    )
-
-
-def _measured(takes: Iterable[TakeScore], metric: str) -> list[float]:
-    return [value for take in takes if (value := take.values.get(metric)) is not None]
+        if (take.look, take.side) == (look, side) and (value := take.values.get(metric)) is not None:
+            cells.setdefault(take.cell, []).append(value)
+    return {cell: statistics.fmean(values) for cell, values in cells.items()}
 
 
 def _statistic(values: Sequence[float]) -> Statistic | None:
@@ -185,11 +195,6 @@ def _difference(
     if found.n >= LEAST_TAKES and found.standard_error is not None:
         half_width = float(student.ppf(0.975, found.n - 1)) * found.standard_error
     return Difference(look=look, against=against, side=side, metric=metric, mean=found.mean, half_width=half_width, n=found.n)
-
-
-def _cells(takes: Sequence[TakeScore], look: str, side: Side, metric: str) -> dict[tuple[str, int], float]:
-    chosen = [take for take in takes if (take.look, take.side) == (look, side)]
-    return {(take.prompt_id, take.seed): value for take in chosen if (value := take.values.get(metric)) is not None}
 
 
 def _unpaired(ours: dict[tuple[str, int], float], theirs: dict[tuple[str, int], float]) -> Statistic | None:

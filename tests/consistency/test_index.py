@@ -138,6 +138,15 @@ def row(look: str, prompt: str, seed: int, value: float | None) -> TakeScore:
     )
 
 
+def test_two_clips_of_one_shot_are_one_piece_of_evidence() -> None:
+    clips = [("a", "shot-1", 0.2), ("b", "shot-1", 0.4), ("c", "shot-2", 0.9)]
+    rows = [row("real", prompt, 0, value).model_copy(update={"shot_id": shot}) for prompt, shot, value in clips]
+    statistic = summarise(rows)[0].statistics["identity"]
+    assert statistic.n == 2
+    assert statistic.mean == pytest.approx(0.6)
+    assert statistic.standard_error == pytest.approx(0.3)
+
+
 def test_differences_are_paired_and_noise_is_called_noise() -> None:
     prompts = [(prompt, seed) for prompt in "abc" for seed in (0, 1)]
     levels = [0.1, 0.9, 0.3, 0.5, 0.2, 0.8]  # prompts differ far more than looks do
