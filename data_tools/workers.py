@@ -4,9 +4,11 @@ One child per task. A child that dies, or says nothing for too long, is one fail
 Knows no video: a task is a module-level function, plain JSON values in, plain JSON values out.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -130,6 +132,7 @@ def _end(child: _Child) -> None:
 
 
 def _child_main(job: Job, arguments: dict[str, Any], connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its children
     _limit_resources()
     last_beat = 0.0
 
@@ -139,14 +142,14 @@ def _child_main(job: Job, arguments: dict[str, Any], connection: Connection) -> 
             last_beat = time.monotonic()
             connection.send_bytes(json.dumps({"share": share}).encode())
 
-    try:
-        message = {"value": job(arguments, beat)}
-    except LoraStudioError as error:
-        message = {"failure": str(error)}
-    except MemoryError:
-        message = {"failure": f"it needs more than {_MEMORY_LIMIT // 2**30} GB of memory to read"}
-    connection.send_bytes(json.dumps(message).encode())
-    connection.close()
+    with contextlib.suppress(BrokenPipeError):  # the parent was killed: nobody is listening
+        try:
+            message = {"value": job(arguments, beat)}
+        except LoraStudioError as error:
+            message = {"failure": str(error)}
+        except MemoryError:
+            message = {"failure": f"it needs more than {_MEMORY_LIMIT // 2**30} GB of memory to read"}
+        connection.send_bytes(json.dumps(message).encode())
 
 
 def _limit_resources() -> None:

@@ -145,7 +145,8 @@ def iterate_frames(
             container.seek(max(0, round(start_s / base)), stream=stream)
         step = 1 / Fraction(stream.average_rate or 25)
         for index, frame in enumerate(_deinterlace(_decode(container, stream, path), stream)):
-            time_s = float(frame.pts * base) if frame.pts is not None else float(index * step)
+            ticks = frame.time_base or base  # a filter may count in ticks of its own
+            time_s = float(frame.pts * ticks) if frame.pts is not None else float(index * step)
             if start_s is not None and time_s < start_s - float(base) / 2:
                 continue
             if end_s is not None and time_s > end_s - float(base) / 2:
@@ -198,7 +199,8 @@ def _deinterlace(frames: Iterator[VideoFrame], stream: Any) -> Iterator[VideoFra
         yield from frames
         return
     graph = av.filter.Graph()
-    graph.link_nodes(graph.add_buffer(template=stream), graph.add("bwdif", "deint=interlaced"), graph.add("buffersink")).configure()
+    weaver = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    graph.link_nodes(graph.add_buffer(template=stream), weaver, graph.add("buffersink")).configure()
     yield from _filtered(graph, first)
     for frame in frames:
         yield from _filtered(graph, frame)

@@ -145,6 +145,42 @@ def test_rotation_is_undone(tmp_path: Path):
     assert np.abs(shown.astype(int) - np.rot90(frames[0], -1)).mean() < 12  # untagged BT.601, so only nearly the same
 
 
+def test_interlaced_frames_are_woven_apart(tmp_path: Path):
+    import av
+
+    path = tmp_path / "interlaced.mxf"
+    marking = av.filter.Graph()
+    source = marking.add_buffer(width=192, height=96, format=av.VideoFormat("yuv420p"), time_base=Fraction(1, 25))
+    marking.link_nodes(source, marking.add("setfield", "mode=tff"), marking.add("buffersink")).configure()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25, options={"flags": "+ilme+ildct", "b": "8000000"})
+        stream.width, stream.height, stream.pix_fmt = 192, 96, "yuv420p"
+        for index in range(10):
+            woven = np.full((96, 192, 3), 30, np.uint8)
+            woven[0::2, 16 * index : 16 * index + 16] = 220  # the upper field is half a frame earlier
+            woven[1::2, 16 * index + 8 : 16 * index + 24] = 220
+            frame = av.VideoFrame.from_ndarray(woven, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            marking.push(frame)
+            container.mux(stream.encode(marking.pull()))
+        container.mux(stream.encode(None))
+    info = video.probe(path)
+    assert info.is_interlaced
+    assert "interlaced" in info.warnings
+    walked = list(video.iterate_frames(path))
+    assert [round(time_s * 25) for time_s, _ in walked] == list(range(10))
+    frames = np.stack([frame for _, frame in walked]).astype(int)
+    combs = np.abs(frames[:, 2::2] - frames[:, 1:-1:2]).mean()
+    assert combs < 4  # woven, neighbouring lines differ by far more
+
+
+def test_a_file_decord_refuses_falls_to_pyav(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(MediaError, match="not a video"):
+        video.read_frames(tmp_path / "noise.mp4", [0.0])
+    assert "decord cannot read it" in caplog.text
+
+
 def test_resize_crop_keeps_the_middle_and_the_ratio():
     frames = np.zeros((2, 90, 160, 3), np.uint8)
     frames[:, :, 80:] = 200
