@@ -167,8 +167,6 @@ def _write(
     book: dict[str, Any],
     footage: Sequence[Footage],
 ) -> None:
-    from datasets import Dataset
-
     from lora_studio.training import dataset
 
     sha256s = {record.footage_id: record.sha256 for record in footage}
@@ -186,8 +184,7 @@ def _write(
         )
     (workspace.dataset / "manifest.json").unlink(missing_ok=True)
     files.write_json(workspace.dataset / "ledger.json", book)
-    train, held_out = (Dataset.from_list(rows[split], features=dataset.clip_features()) for split in ("train", "held_out"))
-    dataset.save_clips(workspace, train, held_out)
+    dataset.save_clips(workspace, rows["train"], rows["held_out"])
     used = {clip.shot.footage_id for clip in clips}
     rights = [record.rights for record in footage if record.status == "usable" and record.footage_id in used]
     expiries = sorted(one.expires.isoformat() for one in rights if one.expires is not None)
