@@ -35,9 +35,8 @@ def init(
     place = Workspace.at(workspace)
     wanted = _brand(name, trigger, subject, palette, owner, cleared)
     if place.brand_file.is_file():
-        if load_brand(place) != wanted:
-            raise BrandError(f"{place.brand_file} is there already and says something else: edit it, or choose another folder")
-        print(f"{place.brand_file} is there already; nothing changed")
+        differs = load_brand(place) != wanted
+        print(f"{place.brand_file} is there already and stays as it is" + ("; edit it to change the brand" if differs else ""))
         return
     save_brand(place, wanted)
     print(f"wrote {place.brand_file}")
@@ -164,6 +163,7 @@ def status(workspace: Place, as_json: Annotated[bool, typer.Option("--json", hel
 def main() -> None:
     """The console script."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that nothing here uses
     run_command(app)
 
 

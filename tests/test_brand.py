@@ -17,7 +17,7 @@ def test_round_trip(tmp_path):
     brand = Brand(name='Ac"me', trigger="acmelook", palette=("#D7263D", "#f4f1e8"), rights=RIGHTS)
     save_brand(workspace, brand)
     assert load_brand(Workspace.open(tmp_path / "acme")) == brand
-    sheet = PromptSheet(seeds=(0, 3), prompts=(Prompt(id="a", text="acmelook, a can"), Prompt(id="b", text="a can", kind="control")))
+    sheet = PromptSheet(seeds=(0, 3), prompts=(Prompt(id="a", text="acmelook, a can"), Prompt(id="b", text="a", kind="control")))
     save_prompts(workspace, sheet)
     assert load_prompts(workspace) == sheet
 

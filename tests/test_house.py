@@ -32,7 +32,7 @@ DOORS = {
     "gradio": ("lora_studio.review.page", "lora_studio.review.server"),
     "peft": ("lora_studio.adapters",),
     "decord": ("lora_studio.video",),
-    "av": ("lora_studio.video", "data_tools.normalise"),
+    "av": ("lora_studio.video",),
     "open_clip": ("lora_studio.vision", "lora_studio.nano.build"),
     "bitsandbytes": ("lora_studio.training.optim", "lora_studio.nova.weights"),
     "accelerate": ("lora_studio.training", "train"),

@@ -65,6 +65,7 @@ def _paragraph(workspace: Workspace, runs: Sequence[Run], takes: Sequence[Take],
         sentences.append("The takes are not scored yet, so nothing is said about how they look.")
     else:
         sentences += [_compared(name, scores) for name in names]
+        sentences += [f"{METRICS[metric].name.capitalize()} {reason}." for metric, reason in scores.reasons.items()]
         unscored = len({take.take_id for take in takes} - {take.take_id for take in scores.takes})
         if unscored:
             sentences.append(f"{_count(unscored, 'take')} made since are not scored yet.")
@@ -92,29 +93,26 @@ def _compared(look: str, scores: Scores) -> str:
     clauses = [clause for metric in HEADLINES if (clause := _clause(scores, look, metric))]
     if not clauses:
         return f"No current take of {look} is scored."
-    return f"{look} against the bare base, same prompts and seeds: {'; '.join(clauses)}."
+    return f"{look} beside the bare base, same prompts and seeds: {'; '.join(clauses)}."
 
 
-def _clause(scores: Scores, look: str, metric: str, side: Side = "brand") -> str | None:
-    """One metric of a look against the base, in words; None when it was never to be measured."""
-    difference, definition = scores.difference(look, "base", metric, side), METRICS[metric]
+def _clause(scores: Scores, look: str, metric: str) -> str | None:
+    """One metric of a look beside the base, in words; None when it was not measured."""
+    difference, definition = scores.difference(look, "base", metric, "brand"), METRICS[metric]
     if difference is None:
-        return f"{definition.name} {scores.reasons[metric]}" if metric in scores.reasons else None
-    ours, base, real = (scores.statistic(name, metric, side) for name in (look, "base", "real"))
+        return None
+    ours, base = scores.statistic(look, metric, "brand"), scores.statistic("base", metric, "brand")
     assert ours is not None
     assert base is not None
-    beside = f", real footage {real.mean:.3f}" if real is not None else ""
-    figures = f"{definition.name} {ours.mean:.3f} against {base.mean:.3f} {definition.unit}{beside}"
-    return f"{figures} ({_reading(scores, difference)})"
+    return f"{definition.name} {_reading(scores, difference)} ({ours.mean:.3g} against {base.mean:.3g} {definition.unit})"
 
 
 def _reading(scores: Scores, difference: Difference) -> str:
     if difference.half_width is None:
-        return f"n = {difference.n}, too few to tell"
-    interval = f"{difference.mean:+.3f} ± {difference.half_width:.3f}, n = {difference.n}"
+        return f"too few takes to tell, n = {difference.n}"
     if difference.verdict == "within noise":
-        return f"{interval}: within noise"
-    return f"{interval}: {READINGS[difference.metric][not _is_good(scores, difference)]}"
+        return "within noise"
+    return READINGS[difference.metric][not _is_good(scores, difference)]
 
 
 def _is_good(scores: Scores, difference: Difference) -> bool:

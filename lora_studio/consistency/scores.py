@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from pydantic import Field
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from lora_studio import files
 from lora_studio.records import Record
@@ -193,7 +193,7 @@ def _difference(
         return None
     half_width = None
     if found.n >= LEAST_TAKES and found.standard_error is not None:
-        half_width = float(student.ppf(0.975, found.n - 1)) * found.standard_error
+        half_width = float(stdtrit(found.n - 1, 0.975)) * found.standard_error
     return Difference(look=look, against=against, side=side, metric=metric, mean=found.mean, half_width=half_width, n=found.n)
 
 

@@ -85,7 +85,7 @@ def load_catalogue(workspace: Workspace) -> Catalogue:
         workspace=workspace,
         brand=load_brand(workspace),
         prompts=sheet.prompts if sheet else (),
-        seeds=tuple(seed for seed in sheet.seeds if any(take.seed == seed for take in takes)) if sheet else (),
+        seeds=tuple(dict.fromkeys(take.seed for take in takes if take.kind != "real")),
         takes=takes,
         faults={take.take_id: fault for take in takes if (fault := _fault(workspace, take))},
         scores=read_scores(workspace),

@@ -25,7 +25,7 @@ def test_what_was_learned_is_told_with_its_numbers(told: tuple[Workspace, str, s
     assert "held-out loss went from 1.0000 to 0.8000" in paragraph
     assert "nearer to the palette" in paragraph
     assert "steadier" in paragraph
-    assert "identity not measured" in paragraph
+    assert "Identity not measured" in paragraph
     assert "nova-nano" in paragraph
     assert paragraph in text
     assert "| look | base | palette share | +0.417 | higher" in text

@@ -31,8 +31,9 @@ def test_init_writes_once(tmp_path: Path):
     assert "no footage is cleared" in run(*command)
     brand = load_brand(Workspace.open(tmp_path / "acme"))
     assert (brand.palette, brand.rights.ai_training) == (("#D7263D", "#F4F1E8"), False)
-    assert "nothing changed" in run(*command)
-    fails("is there already and says something else", *command, "--subject", "a cup")
+    assert "stays as it is" in run(*command)
+    assert "edit it to change the brand" in run(*command, "--subject", "a cup")
+    assert load_brand(Workspace.open(tmp_path / "acme")) == brand
 
 
 def test_init_records_the_statement_of_rights(tmp_path: Path):
