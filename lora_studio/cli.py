@@ -59,6 +59,24 @@ def takes(
 
 
 @app.command()
+def generate(
+    workspace: WorkspaceArgument,
+    prompt: Annotated[str, typer.Argument(help="what to show; write the trigger into it for a trained look")],
+    to: Annotated[Path, typer.Option(help="the file to write: .mp4 for a video, .png for a still")],
+    look: Annotated[str, typer.Option(help="base, or the name of a finished run")] = "base",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="patch sets per frame")] = None,
+    diffusion_steps: Annotated[int | None, typer.Option(min=1, help="diffusion steps per patch set")] = None,
+    guidance: Annotated[float | None, typer.Option(min=1, help="how strongly the prompt is followed; 1 is off")] = None,
+    from_image: Annotated[Path | None, typer.Option(help="a picture the video begins with (image to video)")] = None,
+) -> None:
+    """Make one video or still from a prompt: text to video, text to image, image to video."""
+    given = {"num_steps": steps, "num_diffusion_steps": diffusion_steps, "guidance": guidance}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    run_command(partial(_generate, workspace, prompt, to, look, seed, chosen, from_image))
+
+
+@app.command()
 def score(
     workspace: WorkspaceArgument,
     vision: Annotated[Path | None, typer.Option(help="open_clip folder for the identity score; default: the shipped one")] = None,
@@ -96,6 +114,15 @@ def doctor() -> None:
 def model_info(name: Annotated[str, typer.Argument(help='"nano", a folder, or a Hub id')]) -> None:
     """Say what a base model is: clip size, sizes and hashes of its parts."""
     run_command(partial(_model_info, name))
+
+
+def _generate(folder: Path, prompt: str, to: Path, look: str, seed: int, given: dict[str, Any], image: Path | None) -> None:
+    workspace = Workspace.open(folder)
+    from lora_studio.generation.sampler import SamplerSettings
+    from lora_studio.generation.single import make_one
+
+    make_one(workspace, prompt, to, look, SamplerSettings(**given), seed, image)
+    print(f"wrote {to}")
 
 
 def _takes(folder: Path, seeds: str | None, given: dict[str, Any], image: Path | None) -> None:

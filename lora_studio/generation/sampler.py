@@ -72,11 +72,12 @@ def generate(
     first_frames: np.ndarray | None = None,
     negative: list[Tensor] | None = None,
     progress: Progress | None = None,
+    num_latents: int | None = None,
 ) -> np.ndarray:
     """Samples one clip per text.
 
     Args:
-        transformer: the backbone; a clip has its `num_latents` latent frames.
+        transformer: the backbone.
         vae: of the same checkpoint.
         scheduler: of the same checkpoint.
         text: B tensors (n_i, D_text).
@@ -85,6 +86,7 @@ def generate(
         first_frames: uint8 (B, F, H, W, 3), F = 4k + 1: how each clip begins, at the model's size.
         negative: B tensors (n_i, D_text) to steer away from; the null prompt when not given.
         progress: called after every patch set with the number done and the number in all.
+        num_latents: latent frames T; 1 makes a still (text to image). None: as many as the checkpoint's clips have.
 
     Returns:
         uint8 frames (B, F, H, W, 3).
@@ -95,7 +97,7 @@ def generate(
     seeds = [seed] * len(text) if isinstance(seed, int) else seed
     first = None if first_frames is None else encode_frames(vae, first_frames)
     noise = SeededNoise(seeds)
-    latents = generate_latents(transformer, scheduler, text, settings, noise, first, negative, progress)
+    latents = generate_latents(transformer, scheduler, text, settings, noise, first, negative, progress, num_latents)
     return decode_to_frames(vae, latents)
 
 
@@ -109,20 +111,19 @@ def generate_latents(
     first_latents: Tensor | None = None,
     negative: list[Tensor] | None = None,
     progress: Progress | None = None,
+    num_latents: int | None = None,
 ) -> Tensor:
     """`generate` without the VAE: scaled latents (B, C, T, H, W) float32; `first_latents` is (B, C, T0, H, W), scaled."""
-    size = (transformer.config.image_dim, *transformer.latent_size)
-    given = _given_frames(first_latents, (len(text), *size), transformer.num_latents)
+    size, length = (transformer.config.image_dim, *transformer.latent_size), num_latents or transformer.num_latents
+    given = _given_frames(first_latents, (len(text), *size), length)
     artist = _Artist(transformer, scheduler.plan(settings.num_diffusion_steps), noise, settings.guidance, size)
     condition = _read_prompts(transformer, text, negative, settings)  # (R, L, D)
     rounds = _plan_rounds(transformer, noise, settings)
     frames: list[Tensor] = []
-    cache, num_done, num_rounds = KVCache(), 0, (transformer.num_latents - len(given)) * len(rounds)
-    for frame in range(transformer.num_latents):
+    cache, num_done, num_rounds = KVCache(), 0, (length - len(given)) * len(rounds)
+    for frame in range(length):
         before = artist.repeat(frames[-1]) if frames else None  # (R, C, H, W)
-        context, cache = transformer.encode_video_frame(
-            before, None if frames else condition, frame, transformer.num_latents, cache
-        )
+        context, cache = transformer.encode_video_frame(before, None if frames else condition, frame, length, cache)
         if frame < len(given):
             frames.append(given[frame])
             continue

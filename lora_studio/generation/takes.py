@@ -68,7 +68,7 @@ def make_takes(
     sheet, folder = open_sheet(workspace), weights.find_model(manifest["model"])
     base = Base(manifest["model"], weights.model_sha256(folder), weights.clip_shape(folder))
     real = real_clips(sheet.prompts, dataset_clips(workspace, "held_out"))
-    first_frame = _read_image(image, base) if image is not None else None
+    first_frame = read_image(image, base) if image is not None else None
     job = _Job(workspace, base, folder, settings, first_frame)
     planned = plan_takes(base, sheet.prompts, tuple(seeds or sheet.seeds), runs, real, job.stored_settings)
     save_plan(workspace, [plan.take_id for plan in planned])
@@ -97,7 +97,12 @@ class _Job:
         return stored
 
 
-def _read_image(path: Path, base: Base) -> np.ndarray:
+def read_image(path: Path, base: Base) -> np.ndarray:
+    """A picture at the base model's size, (1, 1, H, W, 3) uint8.
+
+    Raises:
+        FootageError: there is no such file, or it is no picture.
+    """
     if not path.is_file():
         raise FootageError(f"{path}: no such file; give a PNG or JPEG picture")
     try:
@@ -138,9 +143,9 @@ def _make(job: _Job, missing: Sequence[PlannedTake]) -> None:
                 bar.update()
         if not generated:
             return
-        studio = _open_studio(job.folder, [plan.prompt.text for plan in generated])
+        studio = open_studio(job.folder, [plan.prompt.text for plan in generated])
         for run in dict.fromkeys(plan.run for plan in sorted(generated, key=lambda plan: plan.run is not None)):
-            with _wearing(studio.transformer, run) as transformer:
+            with wearing(studio.transformer, run) as transformer:
                 for plan in (plan for plan in generated if plan.run == run):
                     started = time.perf_counter()
                     frames = _sample(job, studio, transformer, plan)
@@ -149,7 +154,7 @@ def _make(job: _Job, missing: Sequence[PlannedTake]) -> None:
 
 
 @dataclass(frozen=True)
-class _Studio:
+class Studio:
     """The loaded parts of the base model, and the features of every prompt."""
 
     transformer: Any
@@ -158,7 +163,8 @@ class _Studio:
     text: dict[str, Tensor]
 
 
-def _open_studio(folder: Path, prompts: Sequence[str]) -> _Studio:
+def open_studio(folder: Path, prompts: Sequence[str]) -> Studio:
+    """Loads a base model, reading the prompts first: the text encoder is dropped before the backbone comes in."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     texts = list(dict.fromkeys(prompts))
@@ -168,7 +174,7 @@ def _open_studio(folder: Path, prompts: Sequence[str]) -> _Studio:
             logger.warning("the model reads the first %d tokens of a prompt; it never sees: %s", encoder.max_rows, lost)
     features = dict(zip(texts, encoder.encode(texts), strict=True))
     del encoder  # the text encoder is larger than the model; it is not needed again
-    return _Studio(
+    return Studio(
         transformer=weights.load_transformer(folder, device, dtype),
         vae=weights.load_vae(folder, device, dtype),
         scheduler=weights.load_scheduler(folder),
@@ -177,7 +183,7 @@ def _open_studio(folder: Path, prompts: Sequence[str]) -> _Studio:
 
 
 @contextmanager
-def _wearing(transformer: Any, run: Run | None) -> Iterator[Any]:
+def wearing(transformer: Any, run: Run | None) -> Iterator[Any]:
     """The transformer with a run's adapter on it; afterwards it is the bare base again."""
     if run is None:
         yield transformer
@@ -189,7 +195,7 @@ def _wearing(transformer: Any, run: Run | None) -> Iterator[Any]:
         model.unload()  # pyright: ignore[reportCallIssue]
 
 
-def _sample(job: _Job, studio: _Studio, transformer: Any, plan: PlannedTake) -> np.ndarray:
+def _sample(job: _Job, studio: Studio, transformer: Any, plan: PlannedTake) -> np.ndarray:
     text = [studio.text[plan.prompt.text]]
     with tqdm(desc=plan.run.name if plan.run is not None else "base", unit="set", leave=False, disable=None) as bar:
 

@@ -13,8 +13,9 @@ from lora_studio import files
 from lora_studio.adapters.attach import adapter_parameters, attach_adapter, bare_transformer
 from lora_studio.adapters.storage import load_adapter, save_adapter
 from lora_studio.brand import save_prompts
-from lora_studio.errors import FootageError, TrainingError
+from lora_studio.errors import FootageError, MediaError, TrainingError
 from lora_studio.generation.sampler import SamplerSettings, generate
+from lora_studio.generation.single import make_one
 from lora_studio.generation.takes import make_takes
 from lora_studio.nova import weights
 from lora_studio.recipe import AdapterSection
@@ -152,3 +153,26 @@ def test_takes_can_begin_with_a_picture(copy: Workspace, made: list[Take], tmp_p
 def test_without_a_finished_run_there_is_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"train\.py"):
         make_takes(draw_workspace(tmp_path), QUICK)
+
+
+def test_one_still_and_one_video_of_one_prompt(drawn: Workspace, tmp_path: Path) -> None:
+    still, again, warm, video = (tmp_path / name for name in ("still.png", "again.png", "warm.png", "video.mp4"))
+    make_one(drawn, "a red cup", still, "base", QUICK, seed=3)
+    make_one(drawn, "a red cup", again, "base", QUICK, seed=3)
+    make_one(drawn, "a red cup", warm, "warm", QUICK, seed=3)
+    pixels = [np.asarray(Image.open(path)) for path in (still, again, warm)]
+    assert pixels[0].shape == (128, 192, 3)
+    assert np.array_equal(pixels[0], pixels[1])
+    assert not np.array_equal(pixels[0], pixels[2])
+    make_one(drawn, "a red cup", video, "base", QUICK, seed=3)
+    assert read_frames(video, [(k + 0.5) / 12 for k in range(9)]).shape == (9, 128, 192, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.png", "still.png", "video.mp4", "warm.png"]
+
+
+def test_what_cannot_be_made_is_said_before_the_model_loads(drawn: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"must end in \.mp4 .*got .*clip\.mov"):
+        make_one(drawn, "a cup", tmp_path / "clip.mov", "base", QUICK, seed=0)
+    with pytest.raises(TrainingError, match=r"--look must be base or a finished run \(calm, warm\), got hot"):
+        make_one(drawn, "a cup", tmp_path / "clip.mp4", "hot", QUICK, seed=0)
+    with pytest.raises(MediaError, match="begins a video"):
+        make_one(drawn, "a cup", tmp_path / "still.png", "base", QUICK, seed=0, image=tmp_path / "a.png")
