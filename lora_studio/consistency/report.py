@@ -10,12 +10,11 @@ from typing import Final
 from lora_studio import files
 from lora_studio.adapters.card import read_card
 from lora_studio.brand import load_brand
-from lora_studio.consistency.index import shipped_model
 from lora_studio.consistency.scores import METRICS, Difference, Scores, Side, read_scores
 from lora_studio.errors import TrainingError
 from lora_studio.records import Take
 from lora_studio.runs import Run, finished_runs
-from lora_studio.wall import current_takes, read_manifest
+from lora_studio.wall import base_caveat, current_takes
 from lora_studio.workspace import Workspace
 
 REPORT_NAME: Final = "report.md"
@@ -104,7 +103,13 @@ def _clause(scores: Scores, look: str, metric: str) -> str | None:
     ours, base = scores.statistic(look, metric, "brand"), scores.statistic("base", metric, "brand")
     assert ours is not None
     assert base is not None
-    return f"{definition.name} {_reading(scores, difference)} ({ours.mean:.3g} against {base.mean:.3g} {definition.unit})"
+    figures = f"{ours.mean:.3g} against {base.mean:.3g}"
+    real = scores.statistic("real", metric, "brand")
+    if real is not None:
+        figures += f", real footage {real.mean:.3g}"
+        if definition.better != "near_real" and (real.mean < base.mean) != (definition.better == "lower"):
+            return f"{definition.name} says nothing, for real footage scores no better than the base ({figures} {definition.unit})"
+    return f"{definition.name} {_reading(scores, difference)} ({figures} {definition.unit})"
 
 
 def _reading(scores: Scores, difference: Difference) -> str:
@@ -129,22 +134,7 @@ def _caveats(workspace: Workspace, scores: Scores | None) -> list[str]:
     caveats = []
     if scores is not None and scores.palette_source != "brand.toml":
         caveats.append("The palette was measured from the training footage, because brand.toml has none.")
-    if read_manifest(workspace)["model"] == "nano":
-        caveats.append(_about_nano())
-    return caveats
-
-
-def _about_nano() -> str:
-    card = shipped_model() / "card.md"
-    if card.is_file() and "UNTRAINED" in card.read_text(encoding="utf-8"):
-        return (
-            "The base is nova-nano, whose weights are untrained: its takes are noise, so a difference here is one between kinds "
-            "of noise and none says how the published model would look."
-        )
-    return (
-        "The base is nova-nano, the tiny model that comes with the package: its takes show that the path works, "
-        "not what the published model can do."
-    )
+    return [*caveats, caveat] if (caveat := base_caveat(workspace)) else caveats
 
 
 def _next_step(takes: Sequence[Take], scores: Scores | None) -> str:

@@ -12,6 +12,7 @@ from lora_studio.records import Take
 from lora_studio.review.catalogue import Catalogue
 from lora_studio.review.contests import Ballot, Progress, Tally
 from lora_studio.review.media import Media
+from lora_studio.wall import base_caveat
 
 Screen = dict[str, Any]
 
@@ -27,11 +28,12 @@ PLAIN_NAMES = {
 
 
 def header(catalogue: Catalogue, num_votes: int, num_reviewers: int) -> Screen:
-    """The strip above everything: whose page this is, its colours, and how things stand in one sentence."""
+    """The strip above everything: whose page this is, its colours, how things stand, what to know of the base."""
     return {
         "brand": catalogue.brand.name,
         "palette": list(catalogue.brand.palette),
         "state": _state(catalogue, num_votes, num_reviewers),
+        "caveat": base_caveat(catalogue.workspace),
     }
 
 

@@ -56,6 +56,8 @@ def test_real_footage_stands_beside_every_take(studio: Studio, room: Room, media
     cells = room.wall(7)["rows"][0]["cells"]
     assert served(media, cells[0]["clip"]) == real.take_id
     assert room.wall(7)["rows"][1]["cells"][0]["missing"] == "No held-out clip for this prompt."
+    other = next(prompt for prompt in TEXTS if prompt != "bottle")
+    studio.render("base", other, TEXTS[other], 0)
     assert room.wall(0)["rows"][0]["cells"][1]["missing"] == "Not rendered yet."
 
 

@@ -13,7 +13,8 @@ export function mount(root) {
             root.replaceChildren(el('header', {class: 'strip'},
                 el('h1', {}, value.brand),
                 el('ul', {class: 'palette', 'aria-label': 'Brand palette'}, ...value.palette.map(swatch)),
-                el('p', {class: 'state'}, value.state)));
+                el('p', {class: 'state'}, value.state)),
+                ...(value.caveat ? [el('p', {class: 'caveat', role: 'note'}, value.caveat)] : []));
         },
     };
 }
