@@ -7,6 +7,7 @@ import webbrowser
 from functools import partial
 
 from lora_studio.errors import run_command
+from lora_studio.threads import share_cores
 
 
 def main() -> None:
@@ -17,6 +18,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 or localhost")
     parser.add_argument("--database", metavar="URL", help="where votes are kept, as a SQLAlchemy URL; default WORKSPACE/review.db")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    share_cores()
     run_command(partial(serve, parser.parse_args()))
 
 

@@ -11,6 +11,7 @@ import logging
 import re
 
 from lora_studio.errors import run_command
+from lora_studio.threads import share_cores
 
 
 def main() -> None:
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--name", type=_run_name, help="name of the run (default: the recipe's name)")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one value; repeatable")
     arguments = parser.parse_args()
+    share_cores()
     run_command(lambda: train(arguments))
 
 

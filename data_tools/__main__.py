@@ -10,6 +10,7 @@ import typer
 from lora_studio.brand import Brand, load_brand, save_brand
 from lora_studio.errors import BrandError, run_command
 from lora_studio.records import Rights
+from lora_studio.threads import share_cores
 from lora_studio.workspace import Workspace
 
 app = typer.Typer(
@@ -162,6 +163,7 @@ def status(workspace: Place, as_json: Annotated[bool, typer.Option("--json", hel
 
 def main() -> None:
     """The console script."""
+    share_cores()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that nothing here uses
     run_command(app)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lora_studio.errors import LoraStudioError, ModelError, TrainingError, run_command
+from lora_studio.threads import share_cores
 from lora_studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ WorkspaceArgument = Annotated[Path, typer.Argument(help="the brand's folder (it 
 
 def main() -> None:
     """The console entry point."""
+    share_cores()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that nothing here uses
     app()
