@@ -11,6 +11,7 @@ import logging
 import re
 
 from lora_studio.errors import run_command
+from lora_studio.records import NOT_RUNS
 from lora_studio.threads import share_cores
 
 
@@ -77,8 +78,9 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _run_name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", text):
-        raise argparse.ArgumentTypeError(f"a run's name is 1 to 60 of a-z, 0-9, _ and -, got {text!r}")
+    if text in NOT_RUNS or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", text):
+        taken = " or ".join(NOT_RUNS)
+        raise argparse.ArgumentTypeError(f"a run's name is 1 to 60 of a-z, 0-9, _ and -, and not {taken}, got {text!r}")
     return text
 
 

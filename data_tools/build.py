@@ -90,7 +90,7 @@ def build_dataset(workspace: Workspace, base: Base, held_out: float = 0.2, today
         files.write_json(workspace.dataset / "ledger.json", balance(shots, footage, [], reasons, ""))
         raise
     store = FeatureStore(workspace, base.encoders, base.form)
-    plan_sha256 = _plan_sha256(base, clips, store, {record.footage_id: record for record in footage})
+    plan_sha256 = _plan_sha256(base, clips, store, {record.footage_id: record for record in footage if record.status == "usable"})
     book = balance(shots, footage, clips, reasons, plan_sha256)
     is_new = not is_current(workspace, plan_sha256)
     num_clips = num_texts = 0
@@ -114,7 +114,8 @@ def check_ready(workspace: Workspace) -> tuple[list[Shot], list[Footage]]:
         FootageError: there is no shot, or one without a caption.
     """
     catalog, finder = Catalog(workspace), RightsFinder(workspace)
-    shots = [row.shot for row in catalog.shots()]
+    usable = {record.footage_id for record in catalog.footage() if record.status == "usable"}
+    shots = [row.shot for row in catalog.shots() if row.shot.footage_id in usable]  # a killed ingest leaves shots of old content
     if not shots:
         raise FootageError(f"no shots in {workspace.root}: take footage in first with `data-tools ingest {workspace.root} FOLDER`")
     bare = sum(not shot.caption_long for shot in shots)
@@ -138,6 +139,7 @@ def _require_rights(
 ) -> None:
     if not all(reasons.get(shot.shot_id, "").startswith(RIGHTS) for shot in shots):
         return
+    (workspace.dataset / "manifest.json").unlink(missing_ok=True)  # what was built with rights since withdrawn is no dataset
     files.write_json(workspace.dataset / "ledger.json", balance(shots, footage, [], reasons, ""))
     first = next(record for record in footage if record.status == "usable")
     raise RightsError(

@@ -10,6 +10,7 @@ file on, until the next one. Empty cells say nothing.
 
 import csv
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +39,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Reports:
-    """The rows that hold for each footage file, by footage id, in order of time."""
+    """The rows that hold for each footage file, by footage id, in order of time.
+
+    `offline` are the files in folders that are not there now: what their reports said before still holds.
+    """
 
     rows: dict[str, list[Row]]
+    offline: frozenset[str] = frozenset()
 
     def of(self, shot: Shot) -> Row | None:
         """The last row that begins before the middle of a shot."""
@@ -64,7 +69,9 @@ def read_reports(workspace: Workspace, footage: Sequence[Footage]) -> Reports:
             footage_id, distance = by_path[path].footage_id, _distance(path, report, roots)
             if footage_id not in rows or distance < depth[footage_id]:
                 rows[footage_id], depth[footage_id] = sorted(stated, key=lambda row: row.start_s), distance
-    return Reports(rows)
+    away = [root for root in roots if not root.is_dir()]
+    offline = {record.footage_id for path, record in by_path.items() if any(root in path.parents for root in away)}
+    return Reports(rows, frozenset(offline))
 
 
 def _distance(path: Path, report: Path, roots: list[Path]) -> int:
@@ -110,7 +117,9 @@ def _row(place: str, cells: dict[str, str | None]) -> Row:
     try:
         start_s = float(text)
     except ValueError:
-        raise FootageError(f"{place}: start_s must be seconds from the start of the file, got {text!r}") from None
+        start_s = math.nan
+    if not (math.isfinite(start_s) and start_s >= 0):
+        raise FootageError(f"{place}: start_s must be seconds from the start of the file, got {text!r}")
     return Row(start_s, " ".join((cells.get("content") or "").split()).rstrip("."), words)
 
 

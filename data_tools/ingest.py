@@ -26,6 +26,7 @@ SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".gxf", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
     | {".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".webm", ".wmv"}
 )
+_COPY = "the same file as "  # how the reason of a copy begins
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f} of {total} files [{elapsed}<{remaining}]"
 _HASHING_BYTES_PER_S = 20e6  # slower than any drive in use: how long a child may be silent over a large file
 
@@ -52,7 +53,7 @@ def ingest_folder(workspace: Workspace, folder: Path) -> Ledger:
     remember_folder(workspace, folder)
     finder = RightsFinder(workspace)
     known = {record.path: record for record in catalog.footage()}
-    new = [path for path in paths if not is_unchanged(known.get(workspace.relative(path)), path)]
+    new = [path for path in paths if _must_be_read(workspace, known, path)]
     for left_over in workspace.shots.glob(".*.tmp.mp4"):
         left_over.unlink()
     if new:
@@ -107,6 +108,25 @@ def is_unchanged(record: Footage | None, path: Path) -> bool:
     return (record.size_bytes, record.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
 
 
+def _must_be_read(workspace: Workspace, known: dict[str, Footage], path: Path) -> bool:
+    """Whether a file is new or changed, or was set aside as the copy of a file that is not there any more."""
+    record = known.get(workspace.relative(path))
+    if record is None or not is_unchanged(record, path):
+        return True
+    if record.status == "usable" or not record.reason.startswith(_COPY):
+        return False
+    originals = (one for one in known.values() if one.footage_id == record.footage_id)
+    return not any(_still_holds(workspace, one) for one in originals)
+
+
+def _still_holds(workspace: Workspace, record: Footage) -> bool:
+    """Whether a usable record speaks of content that is still at its path, or of a file that is merely out of reach."""
+    if record.status != "usable":
+        return False
+    path = workspace.absolute(record.path)
+    return is_unchanged(record, path) if path.is_file() else not path.parent.is_dir()
+
+
 def _work_through(workspace: Workspace, catalog: Catalog, finder: RightsFinder, paths: list[Path]) -> None:
     from data_tools.intake import take_in  # imports decoders, which a second run does not need
 
@@ -146,8 +166,8 @@ def _judge(workspace: Workspace, finder: RightsFinder, taken: dict[str, Footage]
     first = taken.get(sha256[:16])
     if first is None:
         return Footage(**identity, status="usable", **value["facts"])
-    if first.path != outcome.key and workspace.absolute(first.path).is_file():
-        return Footage(**identity, status="quarantined", reason=f"the same file as {first.path}")
+    if first.path != outcome.key and _still_holds(workspace, first):
+        return Footage(**identity, status="quarantined", reason=f"{_COPY}{first.path}")
     return first.model_copy(update=identity)  # touched or moved, nothing else
 
 

@@ -171,6 +171,8 @@ def _with_scores(shot: Shot, source: fusion.Source, found: dict[str, dict[str, f
 
 
 def _fused(row: ShotRow, reports: Reports) -> ShotRow:
+    if row.shot.footage_id in reports.offline:
+        return row
     said = reports.of(row.shot)
     words = said.words if said is not None else {}
     shot = _with_scores(row.shot, "metadata", {axis: fusion.stated("metadata", word) for axis, word in words.items()})

@@ -27,6 +27,13 @@ class Brand(Record):
     palette: tuple[str, ...] = ()
     rights: Rights = Rights()
 
+    @field_validator("trigger")
+    @classmethod
+    def _check_trigger(cls, trigger: str) -> str:
+        if trigger != trigger.strip() or "," in trigger:
+            raise ValueError("the trigger must have no comma, and no space around it")
+        return trigger
+
     @field_validator("palette")
     @classmethod
     def _check_palette(cls, palette: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,6 +73,8 @@ def load_prompts(workspace: Workspace) -> PromptSheet:
     twice = sorted({i for i in ids if ids.count(i) > 1})
     if twice:
         raise BrandError(f"{path}: prompts.id must be unique, got {', '.join(twice)} more than once")
+    if len(set(sheet.seeds)) < len(sheet.seeds):
+        raise BrandError(f"{path}: seeds must differ, got {list(sheet.seeds)}")
     return sheet
 
 

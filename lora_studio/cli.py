@@ -28,6 +28,7 @@ LIBRARIES = (
     "torch", "peft", "accelerate", "datasets", "decord", "av", "open_clip_torch", "bitsandbytes", "transformers", "diffusers",
     "gradio", "lancedb", "scenedetect", "scikit-image",
 )  # fmt: skip
+MOST_SEED = 2**63 - 1
 IMPORTED = ("decord", "av", "bitsandbytes")  # native code that may be installed and still not load
 
 app = typer.Typer(help="Brand adapters for NOVA: takes, scores, report.", no_args_is_help=True, add_completion=False,
@@ -66,7 +67,7 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="what to show; write the trigger into it for a trained look")],
     to: Annotated[Path, typer.Option(help="the file to write: .mp4 for a video, .png for a still")],
     look: Annotated[str, typer.Option(help="base, or the name of a finished run")] = "base",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="patch sets per frame")] = None,
     diffusion_steps: Annotated[int | None, typer.Option(min=1, help="diffusion steps per patch set")] = None,
     guidance: Annotated[float | None, typer.Option(min=1, help="how strongly the prompt is followed; 1 is off")] = None,
@@ -141,8 +142,8 @@ def _takes(folder: Path, seeds: str | None, given: dict[str, Any], image: Path |
 
 def _parse_seeds(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise LoraStudioError(f"--seeds takes whole numbers that differ, such as 0,1; got {text!r}")
+    if not all(part.isdecimal() and int(part) <= MOST_SEED for part in parts) or len(set(parts)) < len(parts):
+        raise LoraStudioError(f"--seeds takes whole numbers up to {MOST_SEED} that differ, such as 0,1; got {text!r}")
     return tuple(int(part) for part in parts)
 
 

@@ -65,11 +65,17 @@ class ReviewError(LoraStudioError):
 
 
 def run_command(command: Callable[[], object]) -> None:
-    """Runs a console entry point; a `LoraStudioError` becomes one line on stderr and exit status 1."""
+    """Runs a console entry point; a `LoraStudioError`, or a file that cannot be opened or written, becomes one line
+    on stderr and exit status 1."""
     try:
         command()
     except LoraStudioError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.filename is None:
+            raise  # not about a file a person could mend
+        print(f"error: {error.filename}: {error.strerror}: check the path, its permissions and the free space", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("stopped: run the same command again to go on from here", file=sys.stderr)

@@ -8,16 +8,17 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lora_studio import settings
 from lora_studio.errors import RecipeError
+from lora_studio.records import NOT_RUNS
 
 
 class Section(BaseModel):
     """A frozen table of settings that refuses keys it does not know and values of another type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ModelSection(Section):
@@ -78,6 +79,13 @@ class Recipe(Section):
     data: DataSection = DataSection()
     optim: OptimSection = OptimSection()
     train: TrainSection = TrainSection()
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if name in NOT_RUNS:
+            raise ValueError(f"a run cannot be called {' or '.join(NOT_RUNS)}: the wall has columns of those names")
+        return name
 
 
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:

@@ -4,7 +4,7 @@ Knows no file format but its own, no library but pydantic, and never opens a vid
 """
 
 from datetime import date
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -97,6 +97,9 @@ class Shot(Record):
     caption_short: str = ""
 
 
+NOT_RUNS: Final = ("real", "base")  # columns of the wall that no run may be called after
+
+
 class AdapterRef(Record):
     """Which adapter made a take."""
 
@@ -146,8 +149,8 @@ class Prompt(Record):
 class PromptSheet(Record):
     """prompts.toml: the prompts and the seeds every look is shown with."""
 
-    seeds: tuple[int, ...] = (0,)
-    prompts: tuple[Prompt, ...]
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(default=(0,), min_length=1)
+    prompts: tuple[Prompt, ...] = Field(min_length=1)
 
 
 class Verdict(Record):

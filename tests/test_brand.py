@@ -63,3 +63,16 @@ def test_paths_inside_a_workspace_are_relative(tmp_path):
 )
 def test_rights_object_in_words(rights, objection):
     assert rights.objection(date(2026, 6, 1)) == objection
+
+
+@pytest.mark.parametrize("seeds", ["[]", "[0, 0]", "[-1]", "[99999999999999999999]"])
+def test_seeds_that_cannot_be_used_are_refused(tmp_path, seeds):
+    (tmp_path / "prompts.toml").write_text(f'seeds = {seeds}\n[[prompts]]\nid = "a"\ntext = "x"\n')
+    with pytest.raises(BrandError, match="seeds"):
+        load_prompts(Workspace.at(tmp_path))
+
+
+def test_a_sheet_without_prompts_is_refused(tmp_path):
+    (tmp_path / "prompts.toml").write_text("seeds = [0]\nprompts = []\n")
+    with pytest.raises(BrandError, match="prompts"):
+        load_prompts(Workspace.at(tmp_path))

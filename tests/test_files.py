@@ -6,6 +6,7 @@ import os
 import pytest
 
 from lora_studio import files
+from lora_studio.errors import run_command
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -49,3 +50,10 @@ def test_hashes_do_not_depend_on_key_order(tmp_path):
     assert files.sha256_json({"a": 1, "b": [1.5, "é"]}) == files.sha256_json(json.loads('{"b": [1.5, "\\u00e9"], "a": 1}'))
     (tmp_path / "x").write_bytes(b"abc")
     assert files.sha256_file(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_path_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        run_command(lambda: files.write_text(tmp_path / "file" / "brand.toml", "x"))
+    assert "error: " in capsys.readouterr().err

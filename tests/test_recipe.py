@@ -67,3 +67,14 @@ def test_broken_toml_says_where(tmp_path):
 def test_recipes_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Recipe(name="x").train.steps = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["real", "base"])
+def test_a_run_is_never_called_after_a_column_of_the_wall(tmp_path, name):
+    with pytest.raises(RecipeError, match="a run cannot be called real or base"):
+        load_recipe(write(tmp_path, f'name = "{name}"\n'))
+
+
+def test_infinite_values_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r"optim\.lr"):
+        load_recipe(write(tmp_path, 'name = "x"\n'), ("optim.lr=inf",))

@@ -28,12 +28,14 @@ class Definition(Record):
     unit: str
     better: Literal["lower", "higher", "near_real"]
     text: str
+    noise: float = 0.0  # smaller differences come from encoding, however many takes agree on them
 
 
 METRICS: Final[dict[str, Definition]] = {
     "palette_distance": Definition(
         name="palette distance", unit="ΔE00", better="lower",
         text="CIEDE2000 distance of a pixel to the nearest palette colour, median over the frames; below 1.5 is encoding noise",
+        noise=1.5,
     ),
     "palette_share": Definition(
         name="palette share", unit="share", better="higher", text="share of pixels within 10 ΔE00 of a palette colour",
@@ -107,10 +109,10 @@ class Difference(Record):
 
     @property
     def verdict(self) -> Literal["higher", "lower", "within noise", "too few"]:
-        """What may be said: a direction only when the interval leaves zero out."""
+        """What may be said: a direction only when the interval leaves zero out and the difference is above encoding noise."""
         if self.half_width is None:
             return "too few"
-        if abs(self.mean) <= self.half_width:
+        if abs(self.mean) <= max(self.half_width, METRICS[self.metric].noise):
             return "within noise"
         return "higher" if self.mean > 0 else "lower"
 

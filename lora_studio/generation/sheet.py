@@ -49,7 +49,7 @@ def default_sheet(workspace: Workspace) -> PromptSheet:
 
 def without_trigger(caption: str, trigger: str) -> str:
     """A caption with the brand's trigger and the punctuation that hung on it taken out."""
-    text = re.sub(rf"\b{re.escape(trigger)}\b\s*[,:;]?\s*", "", caption, flags=re.IGNORECASE)
+    text = re.sub(rf"(?<!\w){re.escape(trigger)}(?!\w)\s*[,:;]?\s*", "", caption, flags=re.IGNORECASE)
     return text.strip(" ,.:;") + ("." if caption.rstrip().endswith(".") and text.strip(" ,.:;") else "")
 
 

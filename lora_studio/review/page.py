@@ -50,7 +50,8 @@ def build_page(room: Room) -> gr.Blocks:
             return known, gr.update(visible=False), _shown(lambda: room.compare(known))
 
         def vote(remembered: str, sent: gr.EventData) -> tuple[Screen, Screen]:
-            return _shown(lambda: room.vote(remembered, str(sent.ballot), str(sent.choice))), _header(room)
+            ballot, choice = (str(getattr(sent, name, "")) for name in ("ballot", "choice"))  # anything may have been sent
+            return _shown(lambda: room.vote(remembered, ballot, choice)), _header(room)
 
         def leave() -> tuple[Any, ...]:
             return begin("")

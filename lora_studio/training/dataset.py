@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from datasets import Dataset, DatasetDict, Features, Sequence, Value, load_from_
 from pydantic import Field, ValidationError
 
 from lora_studio import files
-from lora_studio.errors import TrainingError
+from lora_studio.errors import RightsError, TrainingError
 from lora_studio.records import Record
 from lora_studio.workspace import Workspace
 
@@ -179,16 +180,22 @@ class ClipDataset:
     manifest: Manifest
 
 
-def load_clips(workspace: Workspace) -> ClipDataset:
+def load_clips(workspace: Workspace, today: date | None = None) -> ClipDataset:
     """Opens the dataset of a workspace (memory-mapped, nothing is decoded yet).
 
     Raises:
         TrainingError: there is no dataset, it is of another schema, damaged, or has no clip to train on.
+        RightsError: rights in some of its footage have ended since it was built (`today` None is today).
     """
     folder, path = workspace.dataset / "clips", workspace.dataset / "manifest.json"
     if not path.is_file() or not folder.is_dir():
         raise TrainingError(f"no dataset in {workspace.dataset}: make one with `data-tools build {workspace.root}`")
     manifest = _read_manifest(workspace)
+    if manifest.earliest_expiry is not None and date.fromisoformat(manifest.earliest_expiry) < (today or date.today()):
+        raise RightsError(
+            f"rights in footage of {workspace.dataset} ended on {manifest.earliest_expiry}: build it again with "
+            f"`data-tools build {workspace.root}`, which leaves that footage out"
+        )
     splits = load_from_disk(str(folder))
     if not isinstance(splits, DatasetDict) or set(splits) != {TRAIN, HELD_OUT}:
         raise TrainingError(f"{folder} must hold the splits train and held_out: build it again with `data-tools build`")

@@ -1,6 +1,6 @@
 """The dataset: right numbers in, rights asked first, the book balances, and nothing is encoded twice."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -174,3 +174,13 @@ def test_the_shipped_model_builds(workspace: Workspace):
     assert row["rows_long"] > 4
     assert clips.manifest.vae_sha256 == base.encoders.vae_sha256
     assert done.num_encoded_clips == len(clips.train) + len(clips.held_out)
+
+
+def test_shots_of_footage_that_was_replaced_are_no_reason_to_fail(workspace: Workspace):
+    catalog = Catalog(workspace)
+    row = catalog.shots()[0]
+    stray = row.shot.model_copy(update={"shot_id": "stray", "footage_id": "0" * 16})
+    catalog.put_shots([replace(row, shot=stray)])
+    built = build_dataset(workspace, Plain().base())
+    assert built.num_train + built.num_held_out > 0
+    assert "stray" not in {line["shot_id"] for line in ledger(workspace)["shots"]}

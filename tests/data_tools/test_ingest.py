@@ -122,3 +122,19 @@ def test_real_files_are_taken_in_or_refused(tmp_path: Path):
     }  # fmt: skip
     sizes = {row.shot.width * row.shot.height for row in Catalog(workspace).shots()}
     assert sizes == {320 * 568, 640 * 360, 200 * 200}
+
+
+def test_a_copy_takes_over_when_its_original_is_replaced_or_gone(workspace: Workspace):
+    original, twin = workspace.footage / "deep" / "still.mp4", workspace.footage / "twin.mp4"
+    shutil.copy(original, twin)
+    ingest_folder(workspace, workspace.footage)
+    before = {row.shot.shot_id for row in Catalog(workspace).shots()}
+    assert verdicts(workspace)["twin.mp4"] == "quarantined"
+    cut_film(original, (26,), seed=5)
+    ingest_folder(workspace, workspace.footage)
+    assert verdicts(workspace)["twin.mp4"] == "usable"
+    assert verdicts(workspace)["deep/still.mp4"] == "usable"
+    now = {row.shot.shot_id for row in Catalog(workspace).shots()}
+    assert before < now
+    assert len(now - before) == 1
+    assert ingest_folder(workspace, workspace.footage).num_new == 0

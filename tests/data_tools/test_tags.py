@@ -78,3 +78,11 @@ def test_faults(workspace: Workspace, tmp_path: Path):
     save_brand(empty, BRAND)
     with pytest.raises(FootageError, match=r"no shots in .*: take footage in first"):
         tag_shots(empty)
+
+
+def test_what_a_report_said_holds_while_its_folder_is_away(workspace: Workspace, tiny_vision_folder: Path):
+    before = {name: (row.shot.content, row.shot.tags) for name, row in by_name(workspace).items()}
+    assert any(content for content, _ in before.values())
+    workspace.footage.rename(workspace.root / "unplugged")
+    tag_shots(workspace, tiny_vision_folder)
+    assert {name: (row.shot.content, row.shot.tags) for name, row in by_name(workspace).items()} == before

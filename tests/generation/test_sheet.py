@@ -78,3 +78,8 @@ def test_without_held_out_footage_a_person_must_write_the_sheet(tmp_path: Path) 
     empty.save_to_disk(str(workspace.dataset / "clips" / "held_out"), num_shards=1)
     with pytest.raises(WorkspaceError, match=r"prompts\.toml"):
         default_sheet(workspace)
+
+
+@pytest.mark.parametrize("trigger", ["@acme", "acme!", "<acme>", "acme look"])
+def test_any_trigger_can_be_left_out(trigger: str) -> None:
+    assert without_trigger(f"{trigger}, a wide shot of a bottle.", trigger) == "a wide shot of a bottle."

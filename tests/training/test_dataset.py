@@ -1,12 +1,13 @@
 """The dataset folder: what is written is read back, and what is wrong is said."""
 
 import json
+from datetime import date
 
 import numpy as np
 import pytest
 from toy import LATENT, toy_row, write_dataset
 
-from lora_studio.errors import TrainingError
+from lora_studio.errors import RightsError, TrainingError
 from lora_studio.training.dataset import clip_features, hash_rows, load_clips, pack_array, require_same_encoders, unpack_array
 from lora_studio.workspace import Workspace
 
@@ -67,3 +68,10 @@ def test_features_of_another_model_are_refused(workspace: Workspace):
     require_same_encoders(manifest, "toy", "v" * 64, "t" * 64)
     with pytest.raises(TrainingError, match=r"another VAE .*data-tools build --model nano"):
         require_same_encoders(manifest, "nano", "x", "t" * 64)
+
+
+def test_rights_that_ended_since_the_build_stop_training(workspace: Workspace):
+    write_dataset(workspace, earliest_expiry="2026-06-30")
+    assert len(load_clips(workspace, today=date(2026, 6, 30)).train) == 12
+    with pytest.raises(RightsError, match=r"ended on 2026-06-30: build it again"):
+        load_clips(workspace, today=date(2026, 7, 1))
