@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lora_studio.errors import WorkspaceError
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -71,8 +73,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Reads a JSON file.
+
+    Raises:
+        WorkspaceError: it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise WorkspaceError(f"{path} is damaged ({fault}): delete it and run the step that makes it again") from None
 
 
 def sha256_file(path: Path) -> str:

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from lora_studio import files
-from lora_studio.errors import run_command
+from lora_studio.errors import WorkspaceError, run_command
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -57,3 +57,9 @@ def test_a_path_that_cannot_be_written_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_command(lambda: files.write_text(tmp_path / "file" / "brand.toml", "x"))
     assert "error: " in capsys.readouterr().err
+
+
+def test_damaged_json_names_the_file(tmp_path):
+    (tmp_path / "run.json").write_text('{"half": ')
+    with pytest.raises(WorkspaceError, match=r"run\.json is damaged .*run the step that makes it again"):
+        files.read_json(tmp_path / "run.json")

@@ -14,7 +14,7 @@ from lora_studio.consistency.scores import METRICS, Difference, Scores, Side, re
 from lora_studio.errors import TrainingError
 from lora_studio.records import Take
 from lora_studio.runs import Run, finished_runs
-from lora_studio.wall import base_caveat, current_takes
+from lora_studio.wall import base_caveat, current_takes, read_manifest
 from lora_studio.workspace import Workspace
 
 REPORT_NAME: Final = "report.md"
@@ -134,6 +134,12 @@ def _caveats(workspace: Workspace, scores: Scores | None) -> list[str]:
     caveats = []
     if scores is not None and scores.palette_source != "brand.toml":
         caveats.append("The palette was measured from the training footage, because brand.toml has none.")
+    built = read_manifest(workspace).get("dataset_sha256")
+    older = [run.name for run in finished_runs(workspace) if (state := run.state()) and state.dataset_sha256 != built]
+    if older:
+        caveats.append(
+            f"{', '.join(older)} learned from an earlier state of the dataset: what is held out now may have been trained on then."
+        )
     return [*caveats, caveat] if (caveat := base_caveat(workspace)) else caveats
 
 

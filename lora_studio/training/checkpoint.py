@@ -60,8 +60,9 @@ def save_checkpoint(checkpoints: Path, step: int, parameters: Mapping[str, nn.Pa
 
 def list_checkpoints(checkpoints: Path) -> list[Checkpoint]:
     """Every checkpoint of a run, oldest first. (One being written has another name and is not listed.)"""
-    folders = sorted(folder for folder in checkpoints.glob("step_*") if (folder / STATE).is_file())
-    return [Checkpoint(folder, int(folder.name.removeprefix("step_"))) for folder in folders]
+    folders = [folder for folder in checkpoints.glob("step_*") if (folder / STATE).is_file()]
+    steps = sorted((int(folder.name.removeprefix("step_")), folder) for folder in folders)
+    return [Checkpoint(folder, step) for step, folder in steps]
 
 
 def newest_checkpoint(checkpoints: Path) -> Checkpoint | None:
