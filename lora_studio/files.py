@@ -62,7 +62,9 @@ def _sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
+    """Writes UTF-8 text atomically; a file that says the same already is left alone."""
+    if path.is_file() and path.read_bytes() == text.encode("utf-8"):
+        return
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -63,3 +63,13 @@ def test_damaged_json_names_the_file(tmp_path):
     (tmp_path / "run.json").write_text('{"half": ')
     with pytest.raises(WorkspaceError, match=r"run\.json is damaged .*run the step that makes it again"):
         files.read_json(tmp_path / "run.json")
+
+
+def test_the_same_text_is_not_written_twice(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"v": 1})
+    before = path.stat()
+    files.write_json(path, {"v": 1})
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    files.write_json(path, {"v": 2})
+    assert files.read_json(path) == {"v": 2}
