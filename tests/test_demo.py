@@ -20,7 +20,7 @@ SMALL = [
     "TAKES_ARGS=--seeds 0 --steps 4",
 ]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700)]
 
 
 def make_demo(workspace: Path, *options: str) -> subprocess.CompletedProcess[str]:
