@@ -106,8 +106,8 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         frames = latents.to(self._weight).transpose(1, 2)  # (B, T, C, H, W)
         batch, num_frames = frames.shape[:2]
         condition = self.encode_video(latents, self.condition(text, motion_flow, fps))  # (B, T, N_video, D)
-        z = self.encode_image(frames.flatten(0, 1), condition.flatten(0, 1), kept_ids.flatten(0, 1))  # (R, N, D)
-        z = gather_patches(z.unflatten(0, (batch, num_frames)), predicted_ids)  # (B, T, M, D)
+        rows = (values.flatten(0, 1) for values in (frames, condition, kept_ids, predicted_ids))
+        z = self.encode_image(*rows).unflatten(0, (batch, num_frames))  # (B, T, M, D)
         context = self.image_decoder.embed_condition(z) + self.image_decoder.embed_time(timesteps)
         return self.image_decoder(noisy, context)
 
@@ -146,7 +146,13 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         return torch.cat([first, self.video_encoder.mix(first, later)], dim=1)
 
     def encode_video_frame(
-        self, latent: Tensor | None, condition: Tensor | None, frame: int, num_frames: int, cache: KVCache
+        self,
+        latent: Tensor | None,
+        condition: Tensor | None,
+        frame: int,
+        num_frames: int,
+        cache: KVCache,
+        blind: Tensor | None = None,
     ) -> tuple[Tensor, KVCache]:
         """`encode_video` of one more frame.
 
@@ -156,20 +162,23 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             frame: index of this frame.
             num_frames: length of the whole clip in latent frames: positions in time depend on it.
             cache: what the call for the frame before handed back; an empty one at frame 0.
+            blind: (B,) bool, rows to which the frame before is not shown; None shows it to all.
 
         Returns:
             (B, N_video, D), and the cache with this frame.
         """
         if frame == 0:
             assert condition is not None, "frame 0 needs the condition"
-            size = self.latent_size
-            length, tokens = condition.shape[1], self._no_frame(len(condition), size)
+            size, length = self.latent_size, condition.shape[1]
+            tokens = self._no_frame(len(condition), size)
         else:
             assert latent is not None, "later frames need the latents of the frame before"
             size, length, condition = tuple(latent.shape[-2:]), 0, None
             tokens = self.video_encoder.patch_embed(latent.to(self._weight))
         frames = torch.tensor([frame], device=tokens.device)
-        tokens = tokens + self._video_positions(frames, num_frames, size)[0]  # (B, N_video, D)
+        unseen, tokens = self._no_frame(len(tokens), size), tokens + self._video_positions(frames, num_frames, size)[0]
+        if blind is not None:
+            tokens = torch.where(blind[:, None, None], unseen, tokens)  # (B, N_video, D), without a position, as published
         x = tokens if condition is None else torch.cat([condition, tokens], dim=1)
         x, layers = self.video_encoder.extend(x, self._video_angles(length, frames, size), cache)
         out = x[:, length:]
@@ -177,16 +186,19 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             return out, KVCache(layers, out)
         return self.video_encoder.mix(cache.first_frame, out), KVCache(layers, cache.first_frame)
 
-    def encode_image(self, latents: Tensor, condition: Tensor, kept_ids: Tensor) -> Tensor:
+    def encode_image(
+        self, latents: Tensor, condition: Tensor, kept_ids: Tensor, predicted_ids: Tensor | None = None
+    ) -> Tensor:
         """What belongs into each patch of a frame, given the patches kept and the frame's condition.
 
         Args:
             latents: (R, C, H, W); only the patches at `kept_ids` are read.
             condition: (R, N_video, D) of the same frames.
             kept_ids: (R, K), K may be 0.
+            predicted_ids: (R, M) patches asked for; None asks for all.
 
         Returns:
-            z (R, N, D).
+            z (R, M, D), or (R, N, D).
         """
         size = latents.shape[-2:]
         known = self.image_encoder.patch_embed(latents.to(self._weight))  # (R, N, D)
@@ -196,7 +208,8 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         else:
             angles, position = None, self._grid(size, self.patch, self.config.image_base_size)
             known, unknown = known + position, unknown + position
-        return self.image_encoder(known, unknown, condition, kept_ids, angles)
+        z = self.image_encoder(known, unknown, condition, kept_ids, angles)
+        return z if predicted_ids is None else gather_patches(z, predicted_ids)
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, z: Tensor) -> Tensor:
         """Predicts noise or velocity: noisy (R, M, P), timesteps (R, M) or (), z (R, M, D) -> (R, M, P).

@@ -16,7 +16,7 @@ from torch.nn import functional
 from lora_studio.errors import ModelError
 from lora_studio.nova.vae_layers import CausalConv3d, DownBlock, MidBlock, UpBlock, per_frame
 
-_TILE_FRAMES, _TILE_LATENTS, _FRAMES_PER_LATENT = 17, 5, 4
+_TILE_FRAMES, TILE_LATENTS, _FRAMES_PER_LATENT = 17, 5, 4
 
 
 def sample_moments(moments: Tensor, noise: Tensor) -> Tensor:
@@ -138,8 +138,8 @@ class AutoencoderKLOpenSora(ModelMixin, _ScaledLatents):
     def decode(self, latents: Tensor) -> Tensor:
         """Unscaled latents (B, C, T, h, w) -> pixels (B, 3, F, H, W), about -1..1, F = 4 (T - 1) + 1."""
         parts = []
-        for start in range(0, max(latents.shape[2] - 1, 1), _TILE_LATENTS - 1):
-            pixels = self.decoder(self.post_quant_conv(latents[:, :, start : start + _TILE_LATENTS]))
+        for start in range(0, max(latents.shape[2] - 1, 1), TILE_LATENTS - 1):
+            pixels = self.decoder(self.post_quant_conv(latents[:, :, start : start + TILE_LATENTS]))
             parts.append(pixels if start == 0 else pixels[:, :, 1:])
         return torch.cat(parts, dim=2)
 

@@ -12,7 +12,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lora_studio.errors import ModelError
-from lora_studio.generation.sampler import SamplerSettings, SeededNoise, decode_to_frames, encode_frames, generate, generate_latents
+from lora_studio.generation.noise import SeededNoise
+from lora_studio.generation.sampler import (
+    SamplerSettings,
+    decode_to_frames,
+    encode_frames,
+    encode_keyframe,
+    generate,
+    generate_latents,
+    stream,
+    stream_latents,
+)
 from lora_studio.nova import weights
 from lora_studio.nova.schedules import DDPMSchedule, FlowMatchScheduler
 from lora_studio.nova.vae import sample_moments
@@ -20,23 +30,36 @@ from lora_studio.nova.vae import sample_moments
 QUICK = SamplerSettings(num_steps=3, num_diffusion_steps=2, guidance=2.0)
 
 
-@pytest.mark.parametrize("case", ["g5", "g1", "i2v_g5", "ddpm_g5", "t1_g5"])
+CASES = [
+    "g5", "g1", "i2v_g5", "i2v_g1", "ddpm_g5", "ddpm_g1", "t1_g5", "t1_g1", "g5_shift3",
+    "g5_trunc500", "g5_renorm0.5", "g5_image1.5", "g5_stg1", "g5_min1.5",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", SETS)
 def test_latents_equal_the_recording(name: str, case: str) -> None:
     recording = Recording(name)
+    if case not in recording.meta["gen"]:
+        pytest.skip(f"the recording {name} has no such case")
     facts = recording.meta["gen"][case]
-    schedule = FlowMatchScheduler()
-    if case.startswith("ddpm"):
-        schedule = DDPMSchedule(DDPMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False))
     settings = SamplerSettings(
-        num_steps=8, num_diffusion_steps=6, guidance=float(facts["guidance_scale"]), motion_flow=float(facts["motion_flow"])
-    )
+        num_steps=8, num_diffusion_steps=6, guidance=float(facts["guidance_scale"]), motion_flow=float(facts["motion_flow"]),
+        min_guidance=facts.get("min_guidance_scale"), guidance_trunc=float(facts.get("guidance_trunc", 0)),
+        guidance_renorm=facts.get("guidance_renorm", 1.0), image_guidance=facts.get("image_guidance_scale", 0.0),
+    )  # fmt: skip
     noise = Replay(recording.draws(f"gen.{case}"))
-    first = recording["in.x"][:, :, :1] if case.startswith("i2v") else None
+    first = recording["in.x"][:, :, :1] if facts["i2v"] else None
     text = [recording["in.text0"], recording["in.text1"]]
-    latents = generate_latents(recording.transformer(facts["frames"]), schedule, text, settings, noise, first)
+    latents = generate_latents(recording.transformer(facts["frames"]), _schedule(facts["sampler"]), text, settings, noise, first)
     recording.close(f"gen.{case}.latents", latents, max(1e-4, 20 * facts["float64_maxdiff"]))
     assert not noise.left
+
+
+def _schedule(sampler: dict) -> FlowMatchScheduler | DDPMSchedule:
+    if sampler["class"] == "fm":
+        return FlowMatchScheduler(shift=sampler["shift"])
+    return DDPMSchedule(DDPMScheduler(beta_schedule=sampler["beta_schedule"], clip_sample=sampler["clip_sample"]))
 
 
 class _OneGenerator:
@@ -126,8 +149,45 @@ def test_given_frames_stay_and_shape_what_follows(nano: tuple) -> None:
 def test_first_frames_of_another_size_are_refused(nano: tuple) -> None:
     with pytest.raises(ModelError, match="128 x 192 pixels"):
         generate(*nano, _text(3), QUICK, 0, first_frames=np.zeros((1, 1, 64, 64, 3), np.uint8))
-    with pytest.raises(ModelError, match="fewer than 3 latent frames"):
+    with pytest.raises(ModelError, match="all 3 latent frames are given"):
         generate(*nano, _text(3), QUICK, 0, first_frames=np.zeros((1, 9, 128, 192, 3), np.uint8))
+
+
+def test_frames_are_handed_out_as_they_are_decoded(nano: tuple) -> None:
+    """A clip of 7 latent frames comes as 17 frames and then 8, and they are the frames of the whole clip."""
+    whole = generate(*nano, _text(3), QUICK, 0, num_latents=7)
+    seen: list[int] = []
+    chunks = stream(*nano, _text(3), QUICK, 0, num_latents=7, progress=lambda done, _: seen.append(done))
+    first = next(chunks)
+    assert first.shape == (1, 17, 128, 192, 3)
+    assert seen[-1] == 5 * 3  # the sixth frame is not begun before somebody asks for it
+    rest = list(chunks)
+    assert [len(chunk[0]) for chunk in rest] == [8]
+    assert np.array_equal(np.concatenate([first, *rest], axis=1), whole)
+
+
+def test_a_closed_stream_stops_the_work(nano: tuple) -> None:
+    seen: list[int] = []
+    frames = stream_latents(
+        nano[0], nano[2], _text(3), QUICK, SeededNoise([0]), num_latents=9, progress=lambda done, _: seen.append(done)
+    )
+    next(frames)
+    frames.close()
+    assert seen == [1, 2, 3]
+
+
+def test_key_frames_are_kept_and_seen_afterwards_only(nano: tuple) -> None:
+    transformer, vae, schedule = nano
+    picture = np.random.default_rng(0).integers(0, 256, (1, 128, 192, 3), dtype=np.uint8)
+    key = {1: encode_keyframe(vae, picture, 1)}
+    plain = generate_latents(transformer, schedule, _text(3), QUICK, SeededNoise([0]))
+    noise = SeededNoise([0])
+    with_key = generate_latents(transformer, schedule, _text(3), QUICK, noise, keyframes=key)
+    assert torch.equal(with_key[:, :, 1], key[1])
+    assert torch.equal(with_key[:, :, 0], plain[:, :, 0])
+    assert not torch.equal(with_key[:, :, 2], plain[:, :, 2])
+    with pytest.raises(ModelError, match="latent frame 9 is given, but the clip has only 0 to 2"):
+        generate_latents(transformer, schedule, _text(3), QUICK, noise, keyframes={9: key[1]})
 
 
 def test_frames_go_through_the_vae_at_the_backbones_scale(nano: tuple) -> None:
@@ -138,7 +198,7 @@ def test_frames_go_through_the_vae_at_the_backbones_scale(nano: tuple) -> None:
     assert decode_to_frames(vae, latents).shape == frames.shape
 
 
-@pytest.mark.parametrize("wrong", [{"guidance": 0.5}, {"num_steps": 0}, {"image_guidance": 1.5}])
+@pytest.mark.parametrize("wrong", [{"guidance": 0.5}, {"num_steps": 0}, {"image_guidance": -1.0}, {"guidance_renorm": 0.0}, {"shift": 3.0}])
 def test_settings_that_do_not_exist_are_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         SamplerSettings(**wrong)

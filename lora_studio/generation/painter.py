@@ -1,0 +1,89 @@
+"""Paints one frame: set of patches after set of patches, each patch from noise. Knows nothing of time or of prompts.
+
+B samples, R rows of the model (B times the branches of guidance), N patches per frame, M patches of one set, P values of a
+patch, D width of the backbone, W width of the decoder, S diffusion steps, C H W latents.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lora_studio.generation.guidance import Guidance
+from lora_studio.generation.noise import NoiseSource
+from lora_studio.nova.layers import gather_patches, patchify, scatter_patches, unpatchify
+from lora_studio.nova.masking import Round
+from lora_studio.nova.schedules import Plan
+from lora_studio.nova.transformer import NOVATransformer3DModel
+
+
+@dataclass(frozen=True)
+class Painter:
+    """What stays the same while a video is painted. `size` is (C, H, W)."""
+
+    transformer: NOVATransformer3DModel
+    plan: Plan
+    noise: NoiseSource
+    guidance: Guidance
+    rounds: Sequence[Round]
+    size: tuple[int, int, int]
+
+    def paint(self, context: Tensor, tick: Callable[[], None]) -> Tensor:
+        """A frame from what the video encoder says of it: context (R, N_video, D) -> latents (B, C, H, W) float32."""
+        batch = len(self.rounds[0].predicted_ids)
+        canvas = torch.zeros(batch, *self.size, device=context.device)
+        for step, patches in enumerate(self.rounds):
+            z = self._look(canvas, context, patches)
+            sample = self._denoise(z, patches.predicted_ids, self.guidance.at(step, len(self.rounds)))
+            canvas = self._place(canvas, patches.predicted_ids, sample)
+            tick()
+        return canvas
+
+    def _look(self, canvas: Tensor, context: Tensor, patches: Round) -> Tensor:
+        repeat = self.guidance.repeat
+        return self.transformer.encode_image(
+            repeat(canvas), context, repeat(patches.kept_ids), repeat(patches.predicted_ids)
+        )  # (R, M, D)
+
+    def _place(self, canvas: Tensor, ids: Tensor, sample: Tensor) -> Tensor:
+        patch = self.transformer.patch
+        return unpatchify(scatter_patches(patchify(canvas, patch), ids, sample), patch, *self.size[1:])
+
+    def _denoise(self, z: Tensor, ids: Tensor, scale: float) -> Tensor:
+        """z (R, M, D) of the patches at `ids` (B, M) -> their values (B, M, P)."""
+        decoder, count = self.transformer.image_decoder, ids.shape[1]
+        fixed = decoder.embed_condition(z)  # (R, M, W)
+        times = decoder.embed_time(self.plan.timesteps.to(z.device))  # (S, W)
+        tracked = self._with_others(ids) if self.guidance.needs_whole_frame else ids
+        sample = self._fresh(tracked)  # (B, M or N, P)
+        for index, time in enumerate(times):
+            prediction = self._predict(fixed, time, sample, count, float(self.plan.timesteps[index]), scale)
+            noise = self._fresh(tracked) if self.plan.needs_noise(index) else None
+            sample = self.plan.step(index, prediction, sample, noise)
+        return sample[:, :count]
+
+    def _predict(self, fixed: Tensor, time: Tensor, sample: Tensor, count: int, timestep: float, scale: float) -> Tensor:
+        decoder, wanted = self.transformer.image_decoder, sample[:, :count]
+        if not self.guidance.active(timestep):
+            fixed = fixed[: len(sample)]
+            return self._whole(decoder(wanted, fixed + time).float(), sample, count)
+        prediction = decoder(self.guidance.repeat(wanted), fixed + time).float()  # (R, M, P)
+        guided, conditional = self.guidance.combine(prediction, scale)
+        if not self.guidance.needs_whole_frame:
+            return guided
+        return self.guidance.shorten(self._whole(guided, sample, count), self._whole(conditional, sample, count))
+
+    def _whole(self, prediction: Tensor, sample: Tensor, count: int) -> Tensor:
+        """The published model predicts only patches of the set; what it hands on for the others is their own noisy value."""
+        return torch.cat([prediction, sample[:, count:]], dim=1)
+
+    def _fresh(self, ids: Tensor) -> Tensor:
+        grid = self.noise.grid(*self.size).to(ids.device)  # drawn for the whole frame: a patch does not depend on its order
+        return gather_patches(patchify(grid, self.transformer.patch), ids)
+
+    def _with_others(self, ids: Tensor) -> Tensor:
+        """(B, M) -> (B, N): those of the set first, then all others."""
+        is_other = torch.ones(len(ids), self.transformer.num_patches, dtype=torch.int8, device=ids.device).scatter(1, ids, 0)
+        others = is_other.argsort(dim=1, descending=True, stable=True)[:, : is_other.shape[1] - ids.shape[1]]
+        return torch.cat([ids, others], dim=1)
