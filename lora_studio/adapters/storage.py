@@ -153,21 +153,43 @@ def load_adapter(transformer: nn.Module, folder: Path, weight: float = 1.0) -> P
     Raises:
         AdapterError: the folder is not an adapter, or any key is missing, unexpected or of another shape.
     """
-    stored, tensors = _read_config(folder), _read_tensors(folder / WEIGHTS)
-    if not isinstance(stored.target_modules, str):
-        raise AdapterError(f"{folder / CONFIG}: target_modules must be a full-match pattern, got {stored.target_modules!r}")
-    names = matched_layers(transformer, stored.target_modules)
-    _require_keys({f"{_PREFIX}{name}.lora_{side}.weight" for name in names for side in "AB"}, set(tensors), folder)
+    model = load_adapters(transformer, {"default": folder})
+    set_weight_(model, weight)
+    return model
+
+
+def load_adapters(transformer: nn.Module, folders: Mapping[str, Path]) -> PeftModel:
+    """Puts several saved adapters on a transformer, in place, frozen, by name; see `load_adapter` for what is raised."""
+    read = {name: read_adapter(transformer, folder) for name, folder in folders.items()}
     transformer.requires_grad_(False)
-    model = PeftModel(transformer, lora_config(stored.target_modules, stored.r, stored.lora_alpha))
-    wrong = [name for name, tensor in adapter_tensors(model).items() if tensor.shape != tensors[name].shape]
+    model: PeftModel | None = None
+    for name, (config, tensors) in read.items():
+        if model is None:
+            model = PeftModel(transformer, config, adapter_name=name)
+        else:
+            model.add_adapter(name, config)
+        result = set_peft_model_state_dict(model, tensors, adapter_name=name)
+        assert not result.unexpected_keys, result.unexpected_keys
+    assert model is not None, "no adapter was named"
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def read_adapter(transformer: nn.Module, folder: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
+    """Settings and weights of a saved adapter, checked against a bare transformer; see `load_adapter` for what is raised."""
+    config, tensors = _read_config(folder), _read_tensors(folder / WEIGHTS)
+    if not isinstance(config.target_modules, str):
+        raise AdapterError(f"{folder / CONFIG}: target_modules must be a full-match pattern, got {config.target_modules!r}")
+    shapes = {}
+    for name in matched_layers(transformer, config.target_modules):
+        layer = transformer.get_submodule(name)
+        shapes[f"{_PREFIX}{name}.lora_A.weight"] = (config.r, layer.in_features)
+        shapes[f"{_PREFIX}{name}.lora_B.weight"] = (layer.out_features, config.r)
+    _require_keys(set(shapes), set(tensors), folder)
+    wrong = [name for name, shape in shapes.items() if tensors[name].shape != shape]
     if wrong:
         raise AdapterError(f"{folder} is for a backbone of another width: {len(wrong)} weights differ in shape (first: {wrong[0]})")
-    result = set_peft_model_state_dict(model, tensors)
-    assert not result.unexpected_keys, result.unexpected_keys
-    model.requires_grad_(False)
-    set_weight_(model, weight)
-    return model.eval()
+    return config, tensors
 
 
 def set_weight_(model: PeftModel, weight: float) -> None:

@@ -198,7 +198,9 @@ def test_frames_go_through_the_vae_at_the_backbones_scale(nano: tuple) -> None:
     assert decode_to_frames(vae, latents).shape == frames.shape
 
 
-@pytest.mark.parametrize("wrong", [{"guidance": 0.5}, {"num_steps": 0}, {"image_guidance": -1.0}, {"guidance_renorm": 0.0}, {"shift": 3.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"guidance": 0.5}, {"num_steps": 0}, {"image_guidance": -1.0}, {"guidance_renorm": 0.0}, {"shift": 3.0}]
+)
 def test_settings_that_do_not_exist_are_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         SamplerSettings(**wrong)
