@@ -37,6 +37,12 @@ model_app = typer.Typer(help="Base models.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 
 WorkspaceArgument = Annotated[Path, typer.Argument(help="the brand's folder (it holds brand.toml)", metavar="WORKSPACE")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="patch sets per frame")]
+DiffusionStepsOption = Annotated[int | None, typer.Option(min=1, help="diffusion steps per patch set")]
+GuidanceOption = Annotated[float | None, typer.Option(min=1, help="how strongly the prompt is followed; 1 is off")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="another setting of the sampler, such as guidance_trunc=200")
+]
 
 
 def main() -> None:
@@ -51,14 +57,15 @@ def main() -> None:
 def takes(
     workspace: WorkspaceArgument,
     seeds: Annotated[str | None, typer.Option(help="seeds instead of the prompt sheet's, such as 0,1")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="patch sets per frame")] = None,
-    diffusion_steps: Annotated[int | None, typer.Option(min=1, help="diffusion steps per patch set")] = None,
-    guidance: Annotated[float | None, typer.Option(min=1, help="how strongly the prompt is followed; 1 is off")] = None,
+    steps: StepsOption = None,
+    diffusion_steps: DiffusionStepsOption = None,
+    guidance: GuidanceOption = None,
+    sets: SetOption = None,
     from_image: Annotated[Path | None, typer.Option(help="a picture every take begins with (image to video)")] = None,
 ) -> None:
     """Make the takes that are missing: every prompt and seed with the base and with each finished run."""
     given = {"num_steps": steps, "num_diffusion_steps": diffusion_steps, "guidance": guidance}
-    run_command(partial(_takes, workspace, seeds, {key: value for key, value in given.items() if value is not None}, from_image))
+    run_command(partial(_takes, workspace, seeds, given, sets or [], from_image))
 
 
 @app.command()
@@ -66,17 +73,26 @@ def generate(
     workspace: WorkspaceArgument,
     prompt: Annotated[str, typer.Argument(help="what to show; write the trigger into it for a trained look")],
     to: Annotated[Path, typer.Option(help="the file to write: .mp4 for a video, .png for a still")],
-    look: Annotated[str, typer.Option(help="base, or the name of a finished run")] = "base",
+    look: Annotated[list[str] | None, typer.Option(help="base, or a finished run; repeat it to make several side by side")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="patch sets per frame")] = None,
-    diffusion_steps: Annotated[int | None, typer.Option(min=1, help="diffusion steps per patch set")] = None,
-    guidance: Annotated[float | None, typer.Option(min=1, help="how strongly the prompt is followed; 1 is off")] = None,
+    strength: Annotated[float, typer.Option(min=0, max=4, help="of the adapters: 1 as trained, 0 none")] = 1.0,
+    negative: Annotated[str | None, typer.Option(help="what to steer away from")] = None,
+    frames: Annotated[int | None, typer.Option(help="length in frames, 4k + 1; more than the model's own goes on and on")] = None,
     from_image: Annotated[Path | None, typer.Option(help="a picture the video begins with (image to video)")] = None,
+    from_video: Annotated[Path | None, typer.Option(help="a clip to go on from; the result begins with it")] = None,
+    key: Annotated[list[str] | None, typer.Option(help="FRAME=PICTURE shown at that frame; may be repeated")] = None,
+    steps: StepsOption = None,
+    diffusion_steps: DiffusionStepsOption = None,
+    guidance: GuidanceOption = None,
+    sets: SetOption = None,
 ) -> None:
-    """Make one video or still from a prompt: text to video, text to image, image to video."""
+    """Make one video or still from a prompt: text or image to video, text to image, going on from a clip, key frames."""
     given = {"num_steps": steps, "num_diffusion_steps": diffusion_steps, "guidance": guidance}
-    chosen = {key: value for key, value in given.items() if value is not None}
-    run_command(partial(_generate, workspace, prompt, to, look, seed, chosen, from_image))
+    order = {
+        "prompt": prompt, "to": to, "looks": tuple(look or ["base"]), "seed": seed, "strength": strength, "negative": negative,
+        "num_frames": frames, "image": from_image, "video": from_video,
+    }  # fmt: skip
+    run_command(partial(_generate, workspace, order, key or [], given, sets or []))
 
 
 @app.command()
@@ -119,22 +135,31 @@ def model_info(name: Annotated[str, typer.Argument(help='"nano", a folder, or a 
     run_command(partial(_model_info, name))
 
 
-def _generate(folder: Path, prompt: str, to: Path, look: str, seed: int, given: dict[str, Any], image: Path | None) -> None:
+def _generate(folder: Path, order: dict[str, Any], keys: list[str], given: dict[str, Any], sets: list[str]) -> None:
     workspace = Workspace.open(folder)
-    from lora_studio.generation.sampler import SamplerSettings
-    from lora_studio.generation.single import make_one
+    keyframes = _parse_keys(keys)
+    from lora_studio.generation.settings import sampler_settings
+    from lora_studio.generation.single import Order, make_order
 
-    make_one(workspace, prompt, to, look, SamplerSettings(**given), seed, image)
-    print(f"wrote {to}")
+    for path in make_order(workspace, Order(**order, keyframes=keyframes), sampler_settings(given, sets)):
+        print(f"wrote {path}")
 
 
-def _takes(folder: Path, seeds: str | None, given: dict[str, Any], image: Path | None) -> None:
+def _parse_keys(keys: list[str]) -> dict[int, Path]:
+    pairs = [key.partition("=") for key in keys]
+    for key, (at, _, path) in zip(keys, pairs, strict=True):
+        if not at.isdecimal() or not path:
+            raise LoraStudioError(f"--key takes FRAME=PICTURE, such as 16=end.png; got {key!r}")
+    return {int(at): Path(path) for at, _, path in pairs}
+
+
+def _takes(folder: Path, seeds: str | None, given: dict[str, Any], sets: list[str], image: Path | None) -> None:
     workspace = Workspace.open(folder)
     chosen = _parse_seeds(seeds) if seeds is not None else None
-    from lora_studio.generation.sampler import SamplerSettings
+    from lora_studio.generation.settings import sampler_settings
     from lora_studio.generation.takes import make_takes
 
-    made = make_takes(workspace, SamplerSettings(**given), chosen, image)
+    made = make_takes(workspace, sampler_settings(given, sets), chosen, image)
     looks = list(dict.fromkeys(take.look for take in made))
     print(f"{len(made)} takes of {len(looks)} looks ({', '.join(looks)}) in {workspace.takes}")
     print(f"next: lora-studio score {folder}")

@@ -9,14 +9,14 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from lora_studio.adapters.attach import bare_transformer
-from lora_studio.adapters.storage import load_adapters
+from lora_studio.adapters.storage import load_adapters, set_weight_
 from lora_studio.errors import AdapterError
 
 _BASE = "__base__"  # peft's word for a sample without adapter
 
 
 @contextmanager
-def wear_side_by_side(transformer: nn.Module, folders: Sequence[Path | None]) -> Iterator[nn.Module]:
+def wear_side_by_side(transformer: nn.Module, folders: Sequence[Path | None], weight: float = 1.0) -> Iterator[nn.Module]:
     """Lets sample i of every batch wear the adapter in `folders[i]`, or none; afterwards the transformer is bare again.
 
     A batch may hold every sample several times, one whole set of samples after the other, as guidance does.
@@ -24,6 +24,7 @@ def wear_side_by_side(transformer: nn.Module, folders: Sequence[Path | None]) ->
     Args:
         transformer: the bare backbone.
         folders: one adapter folder or None (the base) per sample; a folder may occur more than once.
+        weight: of every adapter: 1 as trained, 0 none.
 
     Yields:
         The transformer with the adapters in place.
@@ -37,6 +38,7 @@ def wear_side_by_side(transformer: nn.Module, folders: Sequence[Path | None]) ->
         return
     worn = [_BASE if folder is None else names[folder] for folder in folders]
     model = load_adapters(transformer, {name: folder for folder, name in names.items()})
+    set_weight_(model, weight)
     layers = [module for module in model.modules() if isinstance(module, LoraLayer) and isinstance(module, nn.Module)]
     handles = [layer.register_forward_pre_hook(_wearing(worn), with_kwargs=True) for layer in layers]
     try:

@@ -17,6 +17,7 @@ from typing import Final
 
 import torch
 from peft import LoraConfig, PeftModel, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -193,10 +194,11 @@ def read_adapter(transformer: nn.Module, folder: Path) -> tuple[LoraConfig, dict
 
 
 def set_weight_(model: PeftModel, weight: float) -> None:
-    """Sets how strongly the adapter acts: 1 as trained, 0 not at all."""
+    """Sets how strongly the adapters act: 1 as trained, 0 not at all."""
     for module in model.modules():
-        if hasattr(module, "set_scale"):
-            module.set_scale("default", weight)  # type: ignore[operator]
+        if isinstance(module, LoraLayer):
+            for name in set(module.lora_A) & set(model.peft_config):
+                module.set_scale(name, weight)
 
 
 def merge_adapter(model: PeftModel) -> nn.Module:

@@ -8,39 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from lora_studio.errors import ModelError
-from lora_studio.generation.guidance import Guidance
 from lora_studio.generation.noise import NoiseSource, SeededNoise
 from lora_studio.generation.painter import Painter
 from lora_studio.generation.sequence import Story
+from lora_studio.generation.settings import SamplerSettings
 from lora_studio.nova.masking import generation_rounds
 from lora_studio.nova.schedules import Schedule
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.vae import TILE_LATENTS, AutoencoderKLImage, AutoencoderKLOpenSora
 
 Progress = Callable[[int, int], None]  # patch sets done, patch sets in all
-
-
-class SamplerSettings(BaseModel):
-    """How a video is sampled. The published video model was shown with 128 steps, 100 diffusion steps and guidance 7."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    num_steps: int = Field(default=12, ge=1)  # patch sets per frame
-    num_diffusion_steps: int = Field(default=16, ge=1)  # per patch set
-    guidance: float = Field(default=3.0, ge=1)  # 1: no unconditional rows, half the work
-    min_guidance: float | None = Field(default=None, ge=0)  # at the first patch set, growing evenly to `guidance` at the last
-    guidance_trunc: float = Field(default=0.0, ge=0, le=1000)  # from this timestep down to 0 nothing is guided; 0: all is
-    guidance_renorm: float = Field(default=1.0, gt=0, le=1)  # how far a guided prediction may be shortened; 1: not at all
-    image_guidance: float = Field(default=0.0, ge=0)  # how strictly the frames before are followed; 0: as part of `guidance`
-    motion_flow: float = Field(default=5.0, ge=0)  # mean optical flow asked for, pixels per frame
-
-    def as_guidance(self) -> Guidance:
-        """The part of the settings that is about guidance."""
-        return Guidance(self.guidance, self.min_guidance, self.guidance_trunc, self.guidance_renorm, self.image_guidance)
 
 
 def generate(

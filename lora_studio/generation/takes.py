@@ -25,7 +25,8 @@ from lora_studio.adapters.attach import bare_transformer
 from lora_studio.adapters.storage import load_adapter
 from lora_studio.errors import FootageError, TrainingError
 from lora_studio.generation.plan import Base, PlannedTake, plan_takes
-from lora_studio.generation.sampler import SamplerSettings, generate
+from lora_studio.generation.sampler import generate
+from lora_studio.generation.settings import SamplerSettings
 from lora_studio.generation.sheet import open_sheet, real_clips
 from lora_studio.nova import weights
 from lora_studio.records import Take
@@ -91,7 +92,7 @@ class _Job:
     @property
     def stored_settings(self) -> dict[str, Any]:
         """The settings as they are hashed and written to sidecars."""
-        stored = self.settings.model_dump(mode="json")
+        stored = self.settings.model_dump(mode="json", exclude_none=True)
         if self.first_frame is not None:
             stored["first_frame_sha256"] = hashlib.sha256(self.first_frame.tobytes()).hexdigest()
         return stored

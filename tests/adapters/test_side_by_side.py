@@ -11,7 +11,8 @@ from lora_studio.adapters.attach import bare_transformer
 from lora_studio.adapters.side_by_side import wear_side_by_side
 from lora_studio.errors import AdapterError
 from lora_studio.generation.noise import SeededNoise
-from lora_studio.generation.sampler import SamplerSettings, generate_latents
+from lora_studio.generation.sampler import generate_latents
+from lora_studio.generation.settings import SamplerSettings
 from lora_studio.nova.schedules import FlowMatchScheduler
 from lora_studio.nova.transformer import NOVATransformer3DModel
 

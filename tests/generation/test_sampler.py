@@ -11,10 +11,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lora_studio.errors import ModelError
+from lora_studio.errors import LoraStudioError, ModelError
 from lora_studio.generation.noise import SeededNoise
 from lora_studio.generation.sampler import (
-    SamplerSettings,
     decode_to_frames,
     encode_frames,
     encode_keyframe,
@@ -23,6 +22,7 @@ from lora_studio.generation.sampler import (
     stream,
     stream_latents,
 )
+from lora_studio.generation.settings import SamplerSettings, sampler_settings
 from lora_studio.nova import weights
 from lora_studio.nova.schedules import DDPMSchedule, FlowMatchScheduler
 from lora_studio.nova.vae import sample_moments
@@ -204,3 +204,13 @@ def test_frames_go_through_the_vae_at_the_backbones_scale(nano: tuple) -> None:
 def test_settings_that_do_not_exist_are_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         SamplerSettings(**wrong)
+
+
+def test_settings_of_the_command_line() -> None:
+    made = sampler_settings({"num_steps": 5, "guidance": None}, ["guidance_trunc=200", "min_guidance = 1.5"])
+    assert (made.num_steps, made.guidance, made.guidance_trunc, made.min_guidance) == (5, SamplerSettings().guidance, 200.0, 1.5)
+    with pytest.raises(LoraStudioError, match="guidence is not a known key; did you mean guidance") as caught:
+        sampler_settings({}, ["guidence=3", "num_steps=0"])
+    assert "num_steps" in str(caught.value)
+    with pytest.raises(LoraStudioError, match="--set takes key=value, got 'guidance'"):
+        sampler_settings({}, ["guidance"])

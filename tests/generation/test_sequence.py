@@ -7,8 +7,9 @@ from parity import Recording
 from lora_studio.errors import ModelError
 from lora_studio.generation.guidance import Guidance
 from lora_studio.generation.noise import SeededNoise
-from lora_studio.generation.sampler import SamplerSettings, generate_latents
+from lora_studio.generation.sampler import generate_latents
 from lora_studio.generation.sequence import Story
+from lora_studio.generation.settings import SamplerSettings
 from lora_studio.nova.schedules import FlowMatchScheduler
 from lora_studio.nova.transformer import NOVATransformer3DModel
 
