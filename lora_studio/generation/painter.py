@@ -4,7 +4,8 @@ B samples, R rows of the model (B times the branches of guidance), N patches per
 patch, D width of the backbone, W width of the decoder, S diffusion steps, C H W latents.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +13,13 @@ from torch import Tensor
 
 from lora_studio.generation.guidance import Guidance
 from lora_studio.generation.noise import NoiseSource
+from lora_studio.nova.decoder import Modulation
 from lora_studio.nova.layers import gather_patches, patchify, scatter_patches, unpatchify
 from lora_studio.nova.masking import Round
 from lora_studio.nova.schedules import Plan
 from lora_studio.nova.transformer import NOVATransformer3DModel
+
+_MODULATED = 2**20  # numbers of context that are worked out at once: 64 MB of statistics for the 0.6B model in float32
 
 
 @dataclass(frozen=True)
@@ -52,23 +56,37 @@ class Painter:
 
     def _denoise(self, z: Tensor, ids: Tensor, scale: float) -> Tensor:
         """z (R, M, D) of the patches at `ids` (B, M) -> their values (B, M, P)."""
-        decoder, count = self.transformer.image_decoder, ids.shape[1]
-        fixed = decoder.embed_condition(z)  # (R, M, W)
-        times = decoder.embed_time(self.plan.timesteps.to(z.device))  # (S, W)
+        count = ids.shape[1]
         tracked = self._with_others(ids) if self.guidance.needs_whole_frame else ids
         sample = self._fresh(tracked)  # (B, M or N, P)
-        for index, time in enumerate(times):
-            prediction = self._predict(fixed, time, sample, count, float(self.plan.timesteps[index]), scale)
+        for index, modulation in enumerate(self._modulations(z, len(ids))):
+            prediction = self._predict(modulation, sample, count, self._is_guided(index), scale)
             noise = self._fresh(tracked) if self.plan.needs_noise(index) else None
             sample = self.plan.step(index, prediction, sample, noise)
         return sample[:, :count]
 
-    def _predict(self, fixed: Tensor, time: Tensor, sample: Tensor, count: int, timestep: float, scale: float) -> Tensor:
+    def _modulations(self, z: Tensor, batch: int) -> Iterator[Modulation]:
+        """What condition and time do to the decoder's layers at each diffusion step; worked out for many steps at once."""
+        decoder = self.transformer.image_decoder
+        fixed = decoder.embed_condition(z)  # (R, M, W)
+        times = decoder.embed_time(self.plan.timesteps.to(z.device))  # (S, W)
+        at_once = max(1, _MODULATED // fixed.numel())
+        for active, group in itertools.groupby(range(len(times)), self._is_guided):
+            steps, rows = list(group), fixed if active else fixed[:batch]
+            for start in range(0, len(steps), at_once):
+                some = times[steps[start : start + at_once]]
+                modulation = decoder.modulate(rows.unsqueeze(1) + some[:, None])  # (R, s, M, W) each
+                for step in range(len(some)):
+                    yield tuple(tuple(values[:, step] for values in statistics) for statistics in modulation)
+
+    def _is_guided(self, index: int) -> bool:
+        return self.guidance.active(float(self.plan.timesteps[index]))
+
+    def _predict(self, modulation: Modulation, sample: Tensor, count: int, active: bool, scale: float) -> Tensor:
         decoder, wanted = self.transformer.image_decoder, sample[:, :count]
-        if not self.guidance.active(timestep):
-            fixed = fixed[: len(sample)]
-            return self._whole(decoder(wanted, fixed + time).float(), sample, count)
-        prediction = decoder(self.guidance.repeat(wanted), fixed + time).float()  # (R, M, P)
+        if not active:
+            return self._whole(decoder(wanted, modulation).float(), sample, count)
+        prediction = decoder(self.guidance.repeat(wanted), modulation).float()  # (R, M, P)
         guided, conditional = self.guidance.combine(prediction, scale)
         if not self.guidance.needs_whole_frame:
             return guided

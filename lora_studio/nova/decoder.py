@@ -3,6 +3,9 @@
 M tokens, P values of one patch, D width of the image encoder, W width of this MLP.
 """
 
+from collections.abc import Iterator
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -10,18 +13,26 @@ from lora_studio.nova.config import StackSize
 from lora_studio.nova.layers import Mlp, PatchEmbed
 from lora_studio.nova.positions import sincos
 
+Modulation = tuple[tuple[Tensor, ...], ...]  # statistics of each block's norm, then of the last norm
+
 _FREQUENCY_WIDTH = 256
 
 
 class _AdaptiveNorm(nn.Module):
+    """Normalises, then scales and shifts by what a context says; a third statistic gates what follows."""
+
     def __init__(self, width: int, num_stats: int) -> None:
         super().__init__()
         self.num_stats = num_stats
         self.proj = nn.Linear(width, num_stats * width)
 
-    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        scale, shift, *gate = self.proj(context).chunk(self.num_stats, dim=-1)
-        return functional.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift, *gate
+    def statistics(self, context: Tensor) -> tuple[Tensor, ...]:
+        """(..., W) -> 1 + scale, shift and, if there is one, gate, (..., W) each."""
+        scale, *rest = self.proj(context).chunk(self.num_stats, dim=-1)
+        return scale + 1, *rest
+
+    def forward(self, x: Tensor, statistics: tuple[Tensor, ...]) -> Tensor:
+        return torch.addcmul(statistics[1], functional.layer_norm(x, x.shape[-1:], eps=1e-6), statistics[0])
 
 
 class _DecoderBlock(nn.Module):
@@ -31,9 +42,8 @@ class _DecoderBlock(nn.Module):
         self.proj = Mlp(width, width, width, nn.SiLU())
         self.norm2 = nn.LayerNorm(width, eps=1e-5)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        normed, gate = self.norm1(x, context)
-        return x + gate * self.norm2(self.proj(normed))
+    def forward(self, x: Tensor, statistics: tuple[Tensor, ...]) -> Tensor:
+        return torch.addcmul(x, statistics[2], self.norm2(self.proj(self.norm1(x, statistics))))
 
 
 class _TimeConditionEmbed(nn.Module):
@@ -64,10 +74,22 @@ class ImageDecoder(nn.Module):
         """Vectors of the image encoder (..., D) -> (..., W); the same for every timestep."""
         return self.time_cond_embed.condition_proj(z)
 
-    def forward(self, noisy: Tensor, context: Tensor) -> Tensor:
-        """Noisy patches (..., M, P) and context (time + condition, (..., M, W)) -> prediction (..., M, P)."""
+    def modulate(self, context: Tensor) -> Modulation:
+        """What a context does to each layer: (..., M, W), time + condition -> the statistics of every norm.
+
+        It does not depend on the noisy patches, so a sampler works it out for many timesteps at once.
+        """
         context = functional.silu(context)
-        x = self.patch_embed.project(noisy.to(context.dtype))  # (..., M, W)
+        return (*(block.norm1.statistics(context) for block in self._blocks()), self.norm.statistics(context))
+
+    def forward(self, noisy: Tensor, modulation: Modulation) -> Tensor:
+        """Noisy patches (..., M, P) and what `modulate` said of their context -> prediction (..., M, P)."""
+        x = self.patch_embed.project(noisy.to(self.head.weight.dtype))  # (..., M, W)
+        for block, statistics in zip(self.blocks, modulation, strict=False):
+            x = block(x, statistics)
+        return self.head(self.norm(x, modulation[-1]))
+
+    def _blocks(self) -> Iterator[_DecoderBlock]:
         for block in self.blocks:
-            x = block(x, context)
-        return self.head(self.norm(x, context)[0])
+            assert isinstance(block, _DecoderBlock)
+            yield block

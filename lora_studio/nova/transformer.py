@@ -109,7 +109,7 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         rows = (values.flatten(0, 1) for values in (frames, condition, kept_ids, predicted_ids))
         z = self.encode_image(*rows).unflatten(0, (batch, num_frames))  # (B, T, M, D)
         context = self.image_decoder.embed_condition(z) + self.image_decoder.embed_time(timesteps)
-        return self.image_decoder(noisy, context)
+        return self.image_decoder(noisy, self.image_decoder.modulate(context))
 
     def condition(self, text: list[Tensor], motion_flow: Tensor | None, fps: float = 12.0) -> Tensor:
         """Condition tokens (B, L, D): text rows, then flow and fps for checkpoints of video.
@@ -217,7 +217,7 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         A loop over many timesteps calls `image_decoder.embed_condition` once instead.
         """
         context = self.image_decoder.embed_condition(z) + self.image_decoder.embed_time(timesteps)
-        return self.image_decoder(noisy, context)
+        return self.image_decoder(noisy, self.image_decoder.modulate(context))
 
     @property
     def _weight(self) -> Tensor:
