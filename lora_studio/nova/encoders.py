@@ -22,12 +22,19 @@ class _Encoder(nn.Module):
         self.norm = nn.LayerNorm(size.width, eps=1e-5)
         self.gradient_checkpointing = False  # the switch that diffusers' enable_gradient_checkpointing() looks for
 
-    def _run(self, x: Tensor, blocks: Iterable[nn.Module], angles: Tensor | None, segments: tuple[int, ...]) -> Tensor:
+    def _run(
+        self,
+        x: Tensor,
+        blocks: Iterable[nn.Module],
+        angles: Tensor | None,
+        segments: tuple[int, ...],
+        wanted: Tensor | None = None,
+    ) -> Tensor:
         for block in blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, angles, segments, use_reentrant=False)
+                x = checkpoint(block, x, angles, segments, wanted, use_reentrant=False)
             else:
-                x = block(x, angles, segments)
+                x = block(x, angles, segments, wanted)
         return x
 
 
@@ -61,7 +68,13 @@ class ImageEncoder(_Encoder):
     """Predicts what belongs into the unknown patches of a frame, as one vector each."""
 
     def forward(
-        self, known: Tensor, unknown: Tensor, condition: Tensor, kept_ids: Tensor, angles: tuple[Tensor, Tensor] | None
+        self,
+        known: Tensor,
+        unknown: Tensor,
+        condition: Tensor,
+        kept_ids: Tensor,
+        angles: tuple[Tensor, Tensor] | None,
+        predicted_ids: Tensor | None = None,
     ) -> Tensor:
         """Runs the first half of the blocks on the known patches alone, the second half on all.
 
@@ -71,6 +84,10 @@ class ImageEncoder(_Encoder):
             condition: (R, L, D) of the video encoder.
             kept_ids: (R, K) patches that are known.
             angles: rotary angles of [condition, kept patches] and of [condition, all patches].
+            predicted_ids: (R, M) patches asked for: the last block's queries and MLP run on these alone. None asks for all.
+
+        Returns:
+            (R, M, D), or (R, N, D).
         """
         length, half = condition.shape[1], len(self.blocks) // 2
         first, second = angles if angles is not None else (None, None)
@@ -78,5 +95,8 @@ class ImageEncoder(_Encoder):
         x = self._run(x, self.blocks[:half], first, (x.shape[1],))
         patches = scatter_patches(unknown, kept_ids, x[:, length:])  # (R, N, D)
         x = torch.cat([x[:, :length], patches], dim=1)  # (R, L + N, D)
-        x = self._run(x, self.blocks[half:], second, (x.shape[1],))
-        return self.norm(x)[:, length:]
+        if predicted_ids is None:
+            return self.norm(self._run(x, self.blocks[half:], second, (x.shape[1],))[:, length:])
+        x = self._run(x, self.blocks[half:-1], second, (x.shape[1],))
+        x = self._run(x, self.blocks[-1:], second, (x.shape[1],), predicted_ids + length)  # (R, M, D)
+        return self.norm(x)

@@ -94,17 +94,30 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, angles: Tensor | None, segments: tuple[int, ...], past: LayerKV | None) -> tuple[Tensor, LayerKV]:
+    def forward(
+        self,
+        x: Tensor,
+        angles: Tensor | None,
+        segments: tuple[int, ...],
+        past: LayerKV | None = None,
+        wanted: Tensor | None = None,
+    ) -> tuple[Tensor, LayerKV]:
         """(B, S, D) -> (B, S, D) and all keys and values, those of `past` first.
 
         `segments` are lengths that add up to S: each token sees the past and everything up to the end of its own segment.
+        With `wanted` (B, M), rows that all see everything, only those come back: (B, M, D).
         """
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, A, S, K) each
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-        out = _attend(q, k, v, segments)  # (B, A, S, K)
+        if wanted is not None:
+            assert len(segments) == 1, "rows can be picked where all see the same"
+            q = gather_patches(q, wanted.unsqueeze(1).expand(-1, self.heads, -1))  # (B, A, M, K)
+            out = functional.scaled_dot_product_attention(q, k, v)  # (B, A, M, K)
+        else:
+            out = _attend(q, k, v, segments)  # (B, A, S, K)
         return self.proj(out.transpose(1, 2).flatten(2)), (k, v)
 
 
@@ -129,12 +142,18 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-5)
         self.mlp = Mlp(width, 4 * width, width, nn.GELU())
 
-    def forward(self, x: Tensor, angles: Tensor | None, segments: tuple[int, ...]) -> Tensor:
-        """(B, S, D) -> (B, S, D)."""
-        return self.extend(x, angles, segments, None)[0]
+    def forward(
+        self, x: Tensor, angles: Tensor | None, segments: tuple[int, ...], wanted: Tensor | None = None
+    ) -> Tensor:
+        """(B, S, D) -> (B, S, D), or the rows `wanted` (B, M) of it."""
+        attended, _ = self.attn(x, angles, segments, None, wanted)
+        return self._finish(x if wanted is None else gather_patches(x, wanted), attended)
 
     def extend(self, x: Tensor, angles: Tensor | None, segments: tuple[int, ...], past: LayerKV | None) -> tuple[Tensor, LayerKV]:
         """`forward` that also sees `past`, and hands back the keys and values."""
         attended, layer = self.attn(x, angles, segments, past)
+        return self._finish(x, attended), layer
+
+    def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
         x = x + self.norm1(attended)
-        return x + self.norm2(self.mlp(x)), layer
+        return x + self.norm2(self.mlp(x))

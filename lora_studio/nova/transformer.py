@@ -208,8 +208,7 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         else:
             angles, position = None, self._grid(size, self.patch, self.config.image_base_size)
             known, unknown = known + position, unknown + position
-        z = self.image_encoder(known, unknown, condition, kept_ids, angles)
-        return z if predicted_ids is None else gather_patches(z, predicted_ids)
+        return self.image_encoder(known, unknown, condition, kept_ids, angles, predicted_ids)
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, z: Tensor) -> Tensor:
         """Predicts noise or velocity: noisy (R, M, P), timesteps (R, M) or (), z (R, M, D) -> (R, M, P).

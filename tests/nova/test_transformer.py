@@ -52,6 +52,15 @@ def test_image_encoder_equals_the_recording(recording: Recording) -> None:
 
 
 @torch.no_grad()
+def test_asking_for_some_patches_gives_the_same_as_asking_for_all(recording: Recording) -> None:
+    model, order = recording.transformer(), torch.stack([torch.randperm(24) for _ in range(6)])
+    latents, condition = recording["in.x"].transpose(1, 2).flatten(0, 1), recording["venc.mixed"].flatten(0, 1)
+    every = model.encode_image(latents, condition, order[:, :9])
+    some = model.encode_image(latents, condition, order[:, :9], order[:, 9:14])
+    assert torch.allclose(some, gather_patches(every, order[:, 9:14]), atol=1e-5)
+
+
+@torch.no_grad()
 def test_decoder_equals_the_recording(recording: Recording) -> None:
     model, patches, z = recording.transformer(), recording["ienc.patchify"], recording["mlp.z"]
     recording.close("mlp.out_token", model.denoise(patches, recording["mlp.t_token"], z))
