@@ -10,6 +10,7 @@ import logging
 import math
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -129,10 +130,34 @@ def doctor() -> None:
     run_command(_doctor)
 
 
+@app.command()
+def parity(
+    folder: Annotated[Path, typer.Argument(help="a recording of the published implementation, or a folder of them")],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document instead of lines")] = False,
+) -> None:
+    """Replay recordings and say how far this installation is from them.
+
+    Exit status 0: all within tolerance; 1: one beyond it; 2: a recorded tensor was not checked; 3: no recording, or a damaged one.
+    """
+    run_command(partial(_parity, folder, as_json))
+
+
 @model_app.command("info")
 def model_info(name: Annotated[str, typer.Argument(help='"nano", a folder, or a Hub id')]) -> None:
     """Say what a base model is: clip size, sizes and hashes of its parts."""
     run_command(partial(_model_info, name))
+
+
+def _parity(folder: Path, as_json: bool) -> None:
+    from lora_studio.parity import report
+
+    try:
+        reports = list(report.replay_folder(folder))
+    except LoraStudioError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        raise SystemExit(3) from None
+    print(json.dumps(report.as_json(reports), indent=2) if as_json else "\n".join(report.as_lines(reports)))
+    raise SystemExit(report.status_of(reports))
 
 
 def _generate(folder: Path, order: dict[str, Any], keys: list[str], given: dict[str, Any], sets: list[str]) -> None:

@@ -23,11 +23,11 @@ FLOORS = {
     "lora_studio.training": 5, "lora_studio.generation": 5, "lora_studio.consistency": 5,
     "lora_studio.review.store": 5, "lora_studio.review.contests": 5,
     "lora_studio.nano": 5,
-    "lora_studio.review": 6,
+    "lora_studio.review": 6, "lora_studio.parity": 6,
     "lora_studio.cli": 7, "data_tools": 7, "train": 7, "app": 7,
 }  # fmt: skip
 ROOMS = ("lora_studio.nova", "lora_studio.adapters", "lora_studio.training", "lora_studio.generation",
-         "lora_studio.consistency", "lora_studio.nano", "lora_studio.review", "data_tools")  # fmt: skip
+         "lora_studio.consistency", "lora_studio.nano", "lora_studio.review", "lora_studio.parity", "data_tools")  # fmt: skip
 DOORS = {
     "gradio": ("lora_studio.review.page", "lora_studio.review.server"),
     "peft": ("lora_studio.adapters",),

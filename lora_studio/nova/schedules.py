@@ -17,7 +17,10 @@ from lora_studio.errors import ModelError
 class Plan(Protocol):
     """The steps of one sampling run, from noise to data."""
 
-    timesteps: Tensor  # (S,) what the model is told, 0 to 1000
+    @property
+    def timesteps(self) -> Tensor:
+        """(S,) what the model is told, falling from 1000 to 0."""
+        ...
 
     def needs_noise(self, index: int) -> bool:
         """Whether step `index` adds fresh noise."""
@@ -134,9 +137,14 @@ class FlowMatchPlan:
 
 @dataclass(frozen=True)
 class DDPMSchedule:
-    """Denoising diffusion with the tables, timesteps and variances of diffusers' `DDPMScheduler`."""
+    """Denoising diffusion with the tables, timesteps and variances of diffusers' `DDPMScheduler`.
+
+    `even_stride` takes t - 1000 // S as the timestep before t, as the scheduler of the published code does; diffusers takes
+    the next entry of the list. They differ for spacings other than `leading` only.
+    """
 
     scheduler: DDPMScheduler = field(default_factory=lambda: DDPMScheduler(clip_sample=False))
+    even_stride: bool = False
 
     def __post_init__(self) -> None:
         """Refuses settings that NOVA's patches or its head cannot mean."""
@@ -180,7 +188,7 @@ class DDPMSchedule:
         scheduler = DDPMScheduler.from_config(self.scheduler.config)
         assert isinstance(scheduler, DDPMScheduler)
         scheduler.set_timesteps(num_steps)
-        return DDPMPlan(scheduler)
+        return DDPMPlan(scheduler, num_steps if self.even_stride else None)
 
     def _factors(self, index: Tensor) -> tuple[Tensor, Tensor]:
         alphas = self.scheduler.alphas_cumprod.to(index.device)[index].unsqueeze(-1)
@@ -192,6 +200,7 @@ class DDPMPlan:
     """The steps of one run. The noise is passed in, since diffusers' own step would draw one for the whole batch."""
 
     scheduler: DDPMScheduler
+    even_steps: int | None = None  # S, where every step is equally long
 
     @property
     def timesteps(self) -> Tensor:
@@ -205,7 +214,7 @@ class DDPMPlan:
     def step(self, index: int, prediction: Tensor, sample: Tensor, noise: Tensor | None) -> Tensor:
         """Posterior mean given the predicted clean values (Ho et al. 2020, equation 7) plus scaled `noise`."""
         now = int(self.timesteps[index])
-        before = int(self.scheduler.previous_timestep(now))
+        before = int(self.scheduler.previous_timestep(now)) if self.even_steps is None else now - self._stride
         kept_now = float(self.scheduler.alphas_cumprod[now])
         kept_before = float(self.scheduler.alphas_cumprod[before]) if before >= 0 else 1.0
         ratio = kept_now / kept_before
@@ -213,9 +222,14 @@ class DDPMPlan:
         mean = (kept_before**0.5 * (1 - ratio) * clean + ratio**0.5 * (1 - kept_before) * sample.float()) / (1 - kept_now)
         if noise is None:
             return mean
-        variance = self.scheduler._get_variance(now)
-        deviation = variance if self.scheduler.config["variance_type"] == "fixed_small_log" else variance**0.5
-        return mean + deviation * noise.float()
+        large = self.scheduler.config["variance_type"] == "fixed_large"
+        variance = 1 - ratio if large else max((1 - kept_before) / (1 - kept_now) * (1 - ratio), 1e-20)
+        return mean + variance**0.5 * noise.float()
+
+    @property
+    def _stride(self) -> int:
+        assert self.even_steps is not None
+        return len(self.scheduler.alphas_cumprod) // self.even_steps
 
     def _clean(self, prediction: Tensor, sample: Tensor, kept: float) -> Tensor:
         config = self.scheduler.config

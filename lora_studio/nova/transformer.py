@@ -242,14 +242,17 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         time = self.video_pos_embed(frames, num_frames).unsqueeze(1)  # (T, 1, D)
         return time + self._grid(size, 2 * self.patch, self.config.video_base_size[1:])  # (T, N_video, D)
 
-    def _video_angles(self, length: int, frames: Tensor, size: tuple[int, ...] | list[int]) -> Tensor | None:
-        if not self.config.rotary_pos_embed:
-            return None
+    def video_positions(self, length: int, frames: Tensor, size: tuple[int, ...] | list[int]) -> Tensor:
+        """Time, row and column of each token of the video encoder, (L + T * N_video, 3): the `length` condition tokens are at 0."""
         cells = grid_cells(size[0] // (2 * self.patch), size[1] // (2 * self.patch), frames.device)  # (N_video, 2)
         time = frames[:, None, None].expand(-1, len(cells), 1)
         positions = torch.cat([time, cells.expand(len(frames), -1, -1)], dim=-1).flatten(0, 1)  # (T * N_video, 3)
-        positions = torch.cat([positions.new_zeros(length, 3), positions])
-        return rotary_angles(positions, self.head_width).unsqueeze(0)  # (1, L + T * N_video, K / 2)
+        return torch.cat([positions.new_zeros(length, 3), positions])
+
+    def _video_angles(self, length: int, frames: Tensor, size: tuple[int, ...] | list[int]) -> Tensor | None:
+        if not self.config.rotary_pos_embed:
+            return None
+        return rotary_angles(self.video_positions(length, frames, size), self.head_width).unsqueeze(0)  # (1, S, K / 2)
 
     def _image_angles(self, length: int, kept_ids: Tensor, size: tuple[int, ...] | torch.Size) -> tuple[Tensor, Tensor]:
         cells = grid_cells(size[0] // self.patch, size[1] // self.patch, kept_ids.device)  # (N, 2)

@@ -91,19 +91,26 @@ def load_vae(
 
 def load_text(folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> TextEncoder:
     """Loads tokenizer and text encoder for inference; see `load_vae` for what is raised."""
-    from transformers import AutoTokenizer, PhiModel
-
     _class_of(folder, "text_encoder", ("PhiEncoderModel", "PhiModel"))
     _class_of(folder, "tokenizer", ("CodeGenTokenizerFast", "CodeGenTokenizer"))
+    return load_words(folder, _transformer_config(folder)["text_token_len"], device, dtype)
+
+
+def load_words(
+    folder: Path, max_rows: int, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> TextEncoder:
+    """`load_text` from a folder that need not hold anything but `tokenizer/` and `text_encoder/`."""
+    from transformers import AutoTokenizer, PhiModel
+
     _weight_files(folder, "text_encoder")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    with _no_progress_bar():
+    with _quiet_transformers():
         model, report = PhiModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             folder / "text_encoder", dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     if wrong := sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"])):
         raise ModelError(f"{folder / 'text_encoder'} does not fit its config.json: missing or misshapen are {_some(wrong)}")
-    return TextEncoder(tokenizer, model.eval().requires_grad_(False).to(device), _transformer_config(folder)["text_token_len"])
+    return TextEncoder(tokenizer, model.eval().requires_grad_(False).to(device), max_rows)
 
 
 def load_scheduler(folder: Path) -> FlowMatchScheduler | DDPMSchedule:
@@ -152,14 +159,16 @@ def _download(name: str) -> Path:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def _quiet_transformers() -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
-    was_on = transformers_logging.is_progress_bar_enabled()
+    was_on, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # it reports every key it leaves out, such as the language head's
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if was_on:
             transformers_logging.enable_progress_bar()
 

@@ -99,7 +99,7 @@ def test_whole_pipeline_equals_the_recording(case: str) -> None:
     latents = generate_latents(transformer, schedule, encoder.encode(prompts), settings, noise, first, negative)
     want = tensors[f"{case}.latents"]
     assert latents.shape == want.shape
-    assert float((latents - want).abs().max()) < 0.02 * float(want.abs().max())
+    assert float((latents - want).abs().max()) < 2e-5 * float(want.abs().max())
     if f"{case}.frames" in tensors:
         frames = decode_to_frames(vae, tensors[f"{case}.latents"])
         assert int(np.abs(frames.astype(int) - tensors[f"{case}.frames"].numpy().astype(int)).max()) <= 1

@@ -1,0 +1,1 @@
+"""Replays recordings of the published implementation: inputs and random draws in, every recorded tensor compared."""

@@ -1,0 +1,121 @@
+"""Runs every recording found in a folder and says how far ours is from it. The one entry to this room."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_studio.errors import ModelError
+from lora_studio.parity import autoencoder, backbone, learning, sampling, schedules, whole, words
+from lora_studio.parity.manifests import check_manifest
+from lora_studio.parity.recordings import FACTS, Recording, Row
+
+WITHIN, BEYOND, UNCHECKED = 0, 1, 2  # exit status
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """What came of one set."""
+
+    name: str
+    kind: str
+    rows: list[Row]
+    not_checked: list[str]
+    notes: list[str]
+
+    @property
+    def status(self) -> int:
+        """BEYOND, UNCHECKED or WITHIN, the worst first."""
+        if not all(row.ok for row in self.rows):
+            return BEYOND
+        return UNCHECKED if self.not_checked or self.notes or not self.rows else WITHIN
+
+
+def replay_folder(folder: Path) -> Iterator[SetReport]:
+    """Replays a set, or every set and manifest in a folder of sets.
+
+    Raises:
+        ModelError: there is no recording, or one is incomplete or damaged.
+    """
+    sets = [path.parent for path in [folder / FACTS, *sorted(folder.glob(f"*/{FACTS}"))] if path.is_file()]
+    manifests = sorted(folder.glob("manifest_*.json"))
+    if not sets and not manifests:
+        raise ModelError(f"no recording in {folder}: a set is a folder with {FACTS} and golden.safetensors")
+    for path in sets:
+        yield replay_set(path)
+    for path in manifests:
+        yield _manifest(path)
+
+
+def replay_set(folder: Path) -> SetReport:
+    """Replays one set."""
+    recording = Recording.open(folder)
+    kind, replays = _kind(recording)
+    for replay in replays:
+        replay(recording)
+    if not replays:
+        recording.notes.append("this kind of recording is not known here")
+    return SetReport(folder.name, kind, recording.rows, recording.not_checked, recording.notes)
+
+
+def as_json(reports: list[SetReport]) -> dict[str, Any]:
+    """Everything, for machines."""
+    return {
+        "sets": [
+            {
+                "name": report.name, "kind": report.kind, "status": report.status, "not_checked": report.not_checked,
+                "notes": report.notes,
+                "tensors": [{"key": r.key, "max_abs_error": r.error, "tolerance": r.tolerance, "ok": r.ok} for r in report.rows],
+            }
+            for report in reports
+        ],
+        "compared": sum(len(report.rows) for report in reports),
+        "beyond": sum(not row.ok for report in reports for row in report.rows),
+        "not_checked": sum(len(report.not_checked) for report in reports),
+        "status": status_of(reports),
+    }  # fmt: skip
+
+
+def status_of(reports: list[SetReport]) -> int:
+    """Exit status of all: BEYOND before UNCHECKED before WITHIN."""
+    found = {report.status for report in reports}
+    return BEYOND if BEYOND in found else UNCHECKED if UNCHECKED in found else WITHIN
+
+
+def as_lines(reports: list[SetReport]) -> Iterator[str]:
+    """Everything, for people."""
+    for report in reports:
+        yield f"{report.name} ({report.kind})"
+        for row in report.rows:
+            yield f"  {'ok  ' if row.ok else 'FAIL'} {row.key}: error {row.error:.2e}, tolerance {row.tolerance:.1e}"
+        yield from (f"  NOT CHECKED {key}" for key in report.not_checked)
+        yield from (f"  note: {note}" for note in report.notes)
+    totals = as_json(reports)
+    yield (
+        f"{totals['compared']} compared in {len(reports)} sets, {totals['beyond']} beyond tolerance, "
+        f"{totals['not_checked']} recorded tensors not checked"
+    )
+
+
+def _kind(recording: Recording) -> tuple[str, list[Callable[[Recording], None]]]:
+    """A set's kind is told by what it holds, never by its name."""
+    if "in.x" in recording and "cond.c" in recording:
+        return "transformer", [backbone.replay, learning.replay, sampling.replay]
+    if "cases" in recording.facts and (recording.folder / "pipeline").is_dir():
+        return "pipeline", [whole.replay]
+    if "prompts" in recording.facts:
+        return "text", [words.replay]
+    if any(key.startswith(("fm.", "ddpm.")) for key in recording.tensors):
+        return "schedules", [schedules.replay]
+    if any(key.endswith((".x", ".z")) or ".moments" in key for key in recording.tensors):
+        return "autoencoder", [autoencoder.replay]
+    return "unknown", []
+
+
+def _manifest(path: Path) -> SetReport:
+    found = check_manifest(path)
+    want, have = found.pop("parameters")
+    rows = [Row(f"{name} names", float(len(names)), 0.0) for name, names in found.items()]
+    rows.append(Row("parameters", float(abs(want - have)), 0.0))
+    notes = [f"{name}: {', '.join(names[:5])}" for name, names in found.items() if names]
+    return SetReport(path.stem, "manifest", rows, [], notes)
