@@ -142,6 +142,32 @@ def parity(
     run_command(partial(_parity, folder, as_json))
 
 
+@app.command()
+def merge(
+    workspace: WorkspaceArgument,
+    run: Annotated[str, typer.Argument(help="name of a finished run")],
+    to: Annotated[Path, typer.Option(help="the model folder to make")],
+    strength: Annotated[float, typer.Option(min=0, max=4, help="1 as trained")] = 1.0,
+) -> None:
+    """Write a whole model folder in the published layout with a run's adapter merged in."""
+    run_command(partial(_merge, workspace, run, to, strength))
+
+
+@model_app.command("pull")
+def model_pull(
+    name: Annotated[str, typer.Argument(help="Hub id, such as BAAI/nova-d48w1024-osp480")],
+    to: Annotated[Path | None, typer.Option(help="a folder to fill; default: the Hub's cache on this machine")] = None,
+) -> None:
+    """Fetch a base model from the Hub, only the files it needs, and check it."""
+    run_command(partial(_model_pull, name, to))
+
+
+@model_app.command("verify")
+def model_verify(name: Annotated[str, typer.Argument(help='"nano", a folder, or a Hub id')]) -> None:
+    """Load every part of a model, so that every file, key, shape and value is looked at."""
+    run_command(partial(_model_verify, name))
+
+
 @model_app.command("info")
 def model_info(name: Annotated[str, typer.Argument(help='"nano", a folder, or a Hub id')]) -> None:
     """Say what a base model is: clip size, sizes and hashes of its parts."""
@@ -311,6 +337,43 @@ def _nano_state() -> str:
     except ModelError as fault:
         return f"not usable ({fault})"
     return "complete; " + ", ".join(f"{part} {digest}" for part, digest in hashes.items())
+
+
+def _merge(folder: Path, name: str, to: Path, strength: float) -> None:
+    workspace = Workspace.open(folder)
+    from lora_studio.runs import finished_runs
+
+    runs = {run.name: run for run in finished_runs(workspace)}
+    if name not in runs:
+        raise TrainingError(f"no finished run {name!r} in {workspace.runs}; there are: {', '.join(runs) or 'none'}")
+    from lora_studio.adapters.storage import load_adapter, merge_adapter
+    from lora_studio.nova import weights
+    from lora_studio.wall import read_manifest
+
+    source = weights.find_model(read_manifest(workspace)["model"])
+    model: Any = merge_adapter(load_adapter(weights.load_transformer(source), runs[name].adapter, strength))
+    weights.save_checkpoint(model, source, to)
+    print(f"wrote {to}: a model folder like any other, with {name} at strength {strength:g} inside")
+    print(f"next: lora-studio model verify {to}")
+
+
+def _model_pull(name: str, to: Path | None) -> None:
+    from lora_studio.nova.layout import download
+
+    print(f"fetched {name} to {download(name, to)}")
+    _model_verify(str(to or name))
+
+
+def _model_verify(name: str) -> None:
+    from lora_studio.nova import weights
+
+    folder = weights.find_model(name)
+    faults = weights.verify_model(folder)
+    for part, fault in faults.items():
+        digest = f", sha256 {weights.model_sha256(folder, part)}" if not fault and part != "scheduler" else ""
+        print(f"{part}: {fault or 'complete'}{digest}")
+    if wrong := [part for part, fault in faults.items() if fault]:
+        raise ModelError(f"{folder}: {', '.join(wrong)} cannot be used (see above)")
 
 
 def _model_info(name: str) -> None:

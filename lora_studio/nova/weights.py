@@ -1,15 +1,10 @@
-"""Finds, checks and loads models in the published folder layout. Reads safetensors only; never runs code from a folder.
+"""Loads models of the published layout, every key, shape and value checked, and writes that layout. Safetensors only.
 
-    FOLDER/
-      model_index.json     which class each part is
-      transformer/  vae/  text_encoder/      config.json and *.safetensors
-      tokenizer/           tokenizer.json or vocab.json and merges.txt
-      scheduler/           scheduler_config.json
+The layout itself, and how a model is found, is in `layout.py`.
 """
 
 import inspect
-import logging
-import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,63 +12,40 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 
 from lora_studio import files
 from lora_studio.errors import ModelError
-from lora_studio.nova.config import ClipShape, image_patch
+from lora_studio.nova.layout import (
+    class_of,
+    clip_shape,
+    find_model,
+    known_keys,
+    model_sha256,
+    read_config,
+    transformer_config,
+    weight_files,
+)
 from lora_studio.nova.schedules import DDPMSchedule, FlowMatchScheduler
 from lora_studio.nova.text import TextEncoder
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora
 
-logger = logging.getLogger(__name__)
+__all__ = [
+    "clip_shape", "find_model", "load_scheduler", "load_text", "load_transformer", "load_vae", "load_words", "model_sha256",
+    "save_checkpoint", "verify_model", "weight_files",
+]  # fmt: skip
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
-_FPS = 12.0  # of every NOVA checkpoint
-_DOWNLOADED = ["*.json", "*.txt", "*.safetensors"]
-
-
-def find_model(name: str) -> Path:
-    """The folder of a model.
-
-    Args:
-        name: "nano" for the model set shipped in this package, a folder, or a Hub id such as `owner/model`. Only a Hub id
-            may open the network, and only for what is not in the local cache yet.
-
-    Raises:
-        ModelError: there is no such model, or its folder has no model_index.json.
-    """
-    if name == "nano":
-        folder = Path(__file__).parents[1] / "assets" / "nova_nano"
-    elif Path(name).expanduser().is_dir():
-        folder = Path(name).expanduser()
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        folder = _download(name)
-    else:
-        raise ModelError(f'no model {name!r}: give "nano", a folder with a model_index.json, or a Hub id such as owner/model')
-    if not (folder / "model_index.json").is_file():
-        raise ModelError(f"{folder} has no model_index.json: it must be a folder in the published NOVA layout")
-    return folder
-
-
-def model_sha256(folder: Path, part: str = "transformer") -> str:
-    """Hash of a part's weight files and config, 64 hexadecimal digits.
-
-    Raises:
-        ModelError: the part has no weights.
-    """
-    paths = [*_weight_files(folder, part), folder / part / "config.json"]
-    return files.sha256_json({path.name: files.sha256_file(path) for path in paths})
+_UNUSED_KEYS = ("latents_mean", "latents_std", "double_z")  # written into VAE configs, used by no NOVA model
 
 
 def load_transformer(
     folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> NOVATransformer3DModel:
     """Loads the backbone for inference; see `load_vae` for what is raised."""
-    _class_of(folder, "transformer", ("NOVATransformer3DModel",))
+    class_of(folder, "transformer", ("NOVATransformer3DModel",))
     return _load(NOVATransformer3DModel, folder, "transformer", device, dtype)
 
 
@@ -83,17 +55,18 @@ def load_vae(
     """Loads the autoencoder for inference.
 
     Raises:
-        ModelError: a file is missing or damaged, the class is unknown, or any key or shape differs from the config.
+        ModelError: a file is missing or damaged, the class or a setting is unknown, any key or shape differs from the config,
+            or a weight is not finite.
     """
-    name = _class_of(folder, "vae", ("AutoencoderKLOpenSora", "AutoencoderKL"))
+    name = class_of(folder, "vae", ("AutoencoderKLOpenSora", "AutoencoderKL"))
     return _load(AutoencoderKLOpenSora if name == "AutoencoderKLOpenSora" else AutoencoderKLImage, folder, "vae", device, dtype)
 
 
 def load_text(folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> TextEncoder:
     """Loads tokenizer and text encoder for inference; see `load_vae` for what is raised."""
-    _class_of(folder, "text_encoder", ("PhiEncoderModel", "PhiModel"))
-    _class_of(folder, "tokenizer", ("CodeGenTokenizerFast", "CodeGenTokenizer"))
-    return load_words(folder, _transformer_config(folder)["text_token_len"], device, dtype)
+    class_of(folder, "text_encoder", ("PhiEncoderModel", "PhiModel"))
+    class_of(folder, "tokenizer", ("CodeGenTokenizerFast", "CodeGenTokenizer"))
+    return load_words(folder, transformer_config(folder)["text_token_len"], device, dtype)
 
 
 def load_words(
@@ -102,14 +75,19 @@ def load_words(
     """`load_text` from a folder that need not hold anything but `tokenizer/` and `text_encoder/`."""
     from transformers import AutoTokenizer, PhiModel
 
-    _weight_files(folder, "text_encoder")
+    place = folder / "text_encoder"
+    weight_files(folder, "text_encoder")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    with _quiet_transformers():
-        model, report = PhiModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-            folder / "text_encoder", dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+    try:
+        with _quiet_transformers():
+            model, report = PhiModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+                place, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+    except SafetensorError as fault:
+        raise ModelError(f"{place} has a damaged weight file ({fault}): fetch it again") from None
     if wrong := sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"])):
-        raise ModelError(f"{folder / 'text_encoder'} does not fit its config.json: missing or misshapen are {_some(wrong)}")
+        raise ModelError(f"{place} does not fit its config.json: missing or misshapen are {_some(wrong)}")
+    _check_values(model.state_dict(), place)
     return TextEncoder(tokenizer, model.eval().requires_grad_(False).to(device), max_rows)
 
 
@@ -119,10 +97,13 @@ def load_scheduler(folder: Path) -> FlowMatchScheduler | DDPMSchedule:
     Raises:
         ModelError: the file is missing or names a schedule that is not supported.
     """
-    config = _read(folder / "scheduler" / "scheduler_config.json")
-    name = config.get("_class_name", _read(folder / "model_index.json").get("scheduler", ["", ""])[1])
+    config = read_config(folder / "scheduler" / "scheduler_config.json")
+    library, entry = (*read_config(folder / "model_index.json").get("scheduler", []), "", "")[:2]
+    name = config.get("_class_name", entry)
     if name == "DDPMScheduler":
-        return DDPMSchedule(DDPMScheduler.from_config(config))  # pyright: ignore[reportArgumentType]
+        scheduler = DDPMScheduler.from_config(config)
+        assert isinstance(scheduler, DDPMScheduler)
+        return DDPMSchedule(scheduler, even_stride=library.startswith("diffnext"))  # the published code's own, not diffusers'
     if name != "FlowMatchEulerDiscreteScheduler":
         raise ModelError(f"{folder}: the scheduler is {name!r}; known are FlowMatchEulerDiscreteScheduler and DDPMScheduler")
     if config.get("use_dynamic_shifting"):
@@ -130,32 +111,44 @@ def load_scheduler(folder: Path) -> FlowMatchScheduler | DDPMSchedule:
     return FlowMatchScheduler(config.get("num_train_timesteps", 1000), config.get("shift", 1.0))
 
 
-def clip_shape(folder: Path) -> ClipShape:
-    """What one clip of this model looks like, from its configs alone."""
-    config = _transformer_config(folder)
-    stride, patch = config["image_stride"], image_patch(config["image_stride"])
-    height, width = (side * patch for side in config["image_base_size"])
-    num_latents = config["clip_latents"] if config["video_base_size"][0] > 1 else 1
-    return ClipShape(
-        num_frames=4 * (num_latents - 1) + 1,
-        fps=_FPS,
-        height=height * stride,
-        width=width * stride,
-        latent=(config["image_dim"], num_latents, height, width),
-    )
+def verify_model(folder: Path) -> dict[str, str]:
+    """Loads every part, so that every file, key, shape and value is looked at, one part after the other.
+
+    Returns:
+        What is wrong with each part, "" where nothing is; parts are those of the layout, scheduler and tokenizer included.
+    """
+    faults = {}
+    for part, load in {
+        "transformer": load_transformer, "vae": load_vae, "text_encoder": load_text, "scheduler": load_scheduler,
+    }.items():  # fmt: skip
+        try:
+            load(folder)
+            faults[part] = ""
+        except (ModelError, OSError) as fault:
+            faults[part] = str(fault)
+    return faults
 
 
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def save_checkpoint(transformer: NOVATransformer3DModel, source: Path, folder: Path) -> None:
+    """Writes a whole model folder in the published layout: this transformer, and the other parts of `source`.
 
-    try:
-        return Path(snapshot_download(name, allow_patterns=_DOWNLOADED))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
-        raise ModelError(
-            f"no folder {name!r} here, and it could not be fetched from the Hub either ({type(fault).__name__}): "
-            "download the model elsewhere and give the folder"
-        ) from fault
+    Args:
+        transformer: a plain one: adapters merged or taken off.
+        source: the model folder whose VAE, text encoder, tokenizer and scheduler go with it.
+        folder: to be made; appears whole or not at all.
+
+    Raises:
+        ModelError: the transformer still carries an adapter, or a folder of that name exists.
+    """
+    if adapted := [name for name, _ in transformer.named_parameters() if ".lora_" in name]:
+        raise ModelError(f"the transformer still carries an adapter ({_some(adapted)}): merge it first")
+    if folder.exists():
+        raise ModelError(f"{folder} exists: give the name of a folder that does not")
+    with files.atomic_folder(folder) as temporary:
+        shutil.copyfile(source / "model_index.json", temporary / "model_index.json")
+        for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
+            shutil.copytree(source / part, temporary / part)
+        transformer.save_pretrained(temporary / "transformer", max_shard_size="2GB")
 
 
 @contextmanager
@@ -173,57 +166,37 @@ def _quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ModelError(f"{path} is missing: the model folder is incomplete")
-    try:
-        return files.read_json(path)
-    except ValueError as fault:
-        raise ModelError(f"{path} is not valid JSON: {fault}") from None
-
-
-def _class_of(folder: Path, part: str, known: tuple[str, ...]) -> str:
-    entry = _read(folder / "model_index.json").get(part)
-    name = entry[-1] if isinstance(entry, list) and entry else entry
-    if name not in known:
-        raise ModelError(f"{folder / 'model_index.json'}: {part} is {name!r}; known are {', '.join(known)}")
-    return name
-
-
-def _transformer_config(folder: Path) -> dict[str, Any]:
-    parameters = inspect.signature(NOVATransformer3DModel.__init__).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    return {**defaults, **_read(folder / "transformer" / "config.json")}
-
-
-def _weight_files(folder: Path, part: str) -> list[Path]:
-    paths = sorted(path for path in (folder / part).glob("*.safetensors"))
-    if not paths:
-        other = sorted(path.name for path in (folder / part).glob("*") if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
-        hint = f": {other[0]} may hold code and is not read; convert it to safetensors first" if other else ""
-        raise ModelError(f"{folder / part} has no .safetensors weights{hint}")
-    return paths
-
-
 def _load(network: type[Network], folder: Path, part: str, device: str | torch.device, dtype: torch.dtype) -> Network:
-    table = {key: value for key, value in _read(folder / part / "config.json").items() if not key.startswith("_")}
+    path = folder / part / "config.json"
     known = inspect.signature(network.__init__).parameters
-    if unknown := sorted(set(table) - set(known)):
-        logger.warning("%s: keys this version does not know are left out: %s", folder / part / "config.json", ", ".join(unknown))
+    table = known_keys(path, read_config(path), known, _UNUSED_KEYS if part == "vae" else ())
     with torch.device("meta"):
-        model = network(**{key: value for key, value in table.items() if key in known})
+        model = network(**table)
     state: dict[str, torch.Tensor] = {}
-    for path in _weight_files(folder, part):
-        try:
-            state.update({key: value.to(dtype) for key, value in load_file(path).items()})
-        except SafetensorError as fault:
-            raise ModelError(f"{path} is damaged ({fault}): fetch it again") from None
+    for file in weight_files(folder, part):
+        _read_shard(file, dtype, state)
     _check_state(model.state_dict(), state, folder / part)
+    _check_values(state, folder / part)
     model.load_state_dict(state, assign=True)
     return model.to(device).eval().requires_grad_(False)
 
 
-def _check_state(want: dict[str, torch.Tensor], have: dict[str, torch.Tensor], place: Path) -> None:
+def _read_shard(path: Path, dtype: torch.dtype, state: dict[str, torch.Tensor]) -> None:
+    """Adds the tensors of one file; a file is mapped, not read whole, so memory holds the weights once."""
+    try:
+        with safe_open(path, framework="pt") as shard:
+            for key in shard.keys():  # noqa: SIM118
+                if key in state:
+                    raise ModelError(f"{path}: {key} is also in another file of this part: one of them is left over")
+                tensor = shard.get_tensor(key)
+                if not tensor.is_floating_point():
+                    raise ModelError(f"{path}: {key} is {tensor.dtype}; weights must be floating-point numbers")
+                state[key] = tensor.to(dtype)
+    except SafetensorError as fault:
+        raise ModelError(f"{path} is damaged ({fault}): fetch it again") from None
+
+
+def _check_state(want: dict[str, Any], have: dict[str, torch.Tensor], place: Path) -> None:
     faults = []
     if missing := sorted(want.keys() - have.keys()):
         faults.append(f"missing: {_some(missing)}")
@@ -234,6 +207,12 @@ def _check_state(want: dict[str, torch.Tensor], have: dict[str, torch.Tensor], p
         faults.append(f"of another shape: {_some(shapes)}")
     if faults:
         raise ModelError(f"the weights in {place} do not fit its config.json; {'; '.join(faults)}")
+
+
+def _check_values(state: dict[str, torch.Tensor], place: Path) -> None:
+    wrong = [key for key, value in state.items() if not torch.isfinite(value.sum(dtype=torch.float32))]  # one pass, no copy
+    if bad := [key for key in wrong if not torch.isfinite(state[key]).all()]:
+        raise ModelError(f"{len(bad)} weights in {place} are not finite numbers ({_some(sorted(bad))}): fetch them again")
 
 
 def _some(names: list[str]) -> str:

@@ -72,7 +72,7 @@ def test_damaged_and_pickled_weights_are_refused(copy: Path) -> None:
     with pytest.raises(ModelError, match="is damaged"):
         weights.load_vae(copy)
     path.rename(path.with_suffix(".bin"))
-    with pytest.raises(ModelError, match="may hold code"):
+    with pytest.raises(ModelError, match="may hold code and is not read; convert it once.*torch.load"):
         weights.load_vae(copy)
 
 
@@ -98,10 +98,93 @@ def test_published_class_names_are_mapped(copy: Path) -> None:
     weights.load_vae(copy)
 
 
-def test_unknown_config_keys_are_left_out_with_a_warning(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
-    _change_config(copy / "transformer" / "config.json", image_size=128, newer_key=1)
+def test_unknown_config_keys_are_errors_that_name_them(copy: Path) -> None:
+    _change_config(copy / "transformer" / "config.json", rotary_pos_embeds=True, newer_key=1)
+    with pytest.raises(ModelError, match=r"does not know: newer_key, rotary_pos_embeds"):
+        weights.load_transformer(copy)
+    _change_config(copy / "vae" / "config.json", scaling_faktor=1.0)
+    with pytest.raises(ModelError, match="scaling_faktor; did you mean scaling_factor"):
+        weights.load_vae(copy)
+
+
+def test_older_and_other_spellings_of_a_config_are_read(copy: Path) -> None:
+    """As the published image checkpoints have it: an int for the size, no positions, no mixer, no class name."""
+    path = copy / "transformer" / "config.json"
+    table = json.loads(path.read_text())
+    for key in ("rotary_pos_embed", "video_mixer_rank", "_class_name"):
+        table.pop(key, None)
+    path.write_text(json.dumps({**table, "image_size": 128, "_name_or_path": "somewhere"}))
+    model = weights.load_transformer(copy)
+    assert (model.config.rotary_pos_embed, model.config.video_mixer_rank) == (False, None)
+    _change_config(copy / "vae" / "config.json", latents_mean=None, latents_std=None)
+    weights.load_vae(copy)
+
+
+def _sharded(copy: Path) -> list[Path]:
+    """The transformer in two shards with an index, as large checkpoints are published."""
+    whole = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    state = load_file(whole)
+    whole.unlink()
+    names, shards = sorted(state), [whole.with_name(f"{whole.stem}-0000{part}-of-00002.safetensors") for part in (1, 2)]
+    parts = [names[: len(names) // 2], names[len(names) // 2 :]]
+    for path, part in zip(shards, parts, strict=True):
+        save_file({key: state[key] for key in part}, path)
+    index = {key: path.name for path, part in zip(shards, parts, strict=True) for key in part}
+    whole.with_suffix(".safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    return shards
+
+
+def test_shards_are_put_together_and_a_missing_one_is_named(copy: Path) -> None:
+    shards = _sharded(copy)
+    state, want = weights.load_transformer(copy).state_dict(), weights.load_transformer(NANO).state_dict()
+    assert state.keys() == want.keys()
+    assert all(torch.equal(state[key], want[key]) for key in want)
+    shutil.copy(shards[0], shards[0].with_name("diffusion_pytorch_model-extra.safetensors"))
+    weights.load_transformer(copy)  # what the index does not name is not read
+    shards[1].unlink()
+    with pytest.raises(ModelError, match=r"names diffusion_pytorch_model-00002-of-00002\.safetensors, which is missing"):
+        weights.load_transformer(copy)
+
+
+def test_a_variant_is_read_only_where_nothing_else_is(copy: Path) -> None:
+    path = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    variant = path.with_name("diffusion_pytorch_model.fp16.safetensors")
+    shutil.copy(path, variant)
+    assert weights.weight_files(copy, "transformer") == [path]
+    path.unlink()
+    assert weights.weight_files(copy, "transformer") == [variant]
     weights.load_transformer(copy)
-    assert "newer_key" in caplog.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(copy: Path, value: float) -> None:
+    path = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    state["image_encoder.blocks.0.attn.qkv.weight"].view(-1)[3] = value
+    save_file(state, path)
+    with pytest.raises(ModelError, match=r"1 weights .* not finite numbers \(image_encoder\.blocks\.0\.attn\.qkv\.weight\)"):
+        weights.load_transformer(copy)
+
+
+def test_every_part_is_verified(copy: Path) -> None:
+    assert set(weights.verify_model(copy).values()) == {""}
+    path = copy / "text_encoder" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    (copy / "scheduler" / "scheduler_config.json").write_text("{")
+    faults = weights.verify_model(copy)
+    assert "fetch it again" in faults["text_encoder"]
+    assert "not valid JSON" in faults["scheduler"]
+    assert faults["transformer"] == faults["vae"] == ""
+
+
+def test_a_written_checkpoint_reads_back(copy: Path, tmp_path: Path) -> None:
+    transformer, folder = weights.load_transformer(NANO), tmp_path / "written"
+    weights.save_checkpoint(transformer, NANO, folder)
+    assert set(weights.verify_model(folder).values()) == {""}
+    state, want = weights.load_transformer(folder).state_dict(), transformer.state_dict()
+    assert all(torch.equal(state[key], want[key]) for key in want)
+    with pytest.raises(ModelError, match="exists: give the name of a folder that does not"):
+        weights.save_checkpoint(transformer, NANO, folder)
 
 
 def test_names_that_are_no_model(tmp_path: Path) -> None:
