@@ -34,7 +34,7 @@ DOORS = {
     "decord": ("lora_studio.video",),
     "av": ("lora_studio.video",),
     "open_clip": ("lora_studio.vision", "lora_studio.nano.build"),
-    "bitsandbytes": ("lora_studio.training.optim", "lora_studio.nova.weights"),
+    "bitsandbytes": ("lora_studio.training.optim", "lora_studio.nova.quantise"),
     "accelerate": ("lora_studio.training", "train"),
     "lancedb": ("data_tools.catalog",),
     "scenedetect": ("data_tools.shots",),

@@ -29,6 +29,7 @@ from lora_studio.generation.sampler import generate
 from lora_studio.generation.settings import SamplerSettings
 from lora_studio.generation.sheet import open_sheet, real_clips
 from lora_studio.nova import weights
+from lora_studio.nova.vae import pixel_dtype
 from lora_studio.records import Take
 from lora_studio.runs import Run, finished_runs
 from lora_studio.video import read_frames, resize_crop, sample_times, write_video
@@ -177,7 +178,7 @@ def open_studio(folder: Path, prompts: Sequence[str]) -> Studio:
     del encoder  # the text encoder is larger than the model; it is not needed again
     return Studio(
         transformer=weights.load_transformer(folder, device, dtype),
-        vae=weights.load_vae(folder, device, dtype),
+        vae=weights.load_vae(folder, device, pixel_dtype(dtype)),
         scheduler=weights.load_scheduler(folder),
         text=features,
     )

@@ -11,6 +11,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook  # offloading also sees calls other than forward
 from torch import Tensor
 
 from lora_studio.errors import ModelError
@@ -111,6 +112,7 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         context = self.image_decoder.embed_condition(z) + self.image_decoder.embed_time(timesteps)
         return self.image_decoder(noisy, self.image_decoder.modulate(context))
 
+    @apply_forward_hook
     def condition(self, text: list[Tensor], motion_flow: Tensor | None, fps: float = 12.0) -> Tensor:
         """Condition tokens (B, L, D): text rows, then flow and fps for checkpoints of video.
 
@@ -122,6 +124,7 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         flow = motion_flow.to(tokens.device)
         return torch.cat([tokens, self.motion_embed(flow, torch.full_like(flow, fps, dtype=torch.float32))], dim=1)
 
+    @apply_forward_hook
     def encode_video(self, latents: Tensor, condition: Tensor) -> Tensor:
         """What each frame may know of text and earlier frames, all frames at once (teacher forcing).
 
@@ -145,6 +148,7 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         first, later = out[:, length:].unflatten(1, (num_frames, per_frame)).split([1, num_frames - 1], dim=1)
         return torch.cat([first, self.video_encoder.mix(first, later)], dim=1)
 
+    @apply_forward_hook
     def encode_video_frame(
         self,
         latent: Tensor | None,
@@ -186,6 +190,7 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             return out, KVCache(layers, out)
         return self.video_encoder.mix(cache.first_frame, out), KVCache(layers, cache.first_frame)
 
+    @apply_forward_hook
     def encode_image(
         self, latents: Tensor, condition: Tensor, kept_ids: Tensor, predicted_ids: Tensor | None = None
     ) -> Tensor:
@@ -210,6 +215,7 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             known, unknown = known + position, unknown + position
         return self.image_encoder(known, unknown, condition, kept_ids, angles, predicted_ids)
 
+    @apply_forward_hook
     def denoise(self, noisy: Tensor, timesteps: Tensor, z: Tensor) -> Tensor:
         """Predicts noise or velocity: noisy (R, M, P), timesteps (R, M) or (), z (R, M, D) -> (R, M, P).
 

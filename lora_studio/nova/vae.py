@@ -10,6 +10,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,6 +27,11 @@ def sample_moments(moments: Tensor, noise: Tensor) -> Tensor:
     """
     mean, log_variance = moments.float().chunk(2, dim=1)
     return mean + (0.5 * log_variance.clamp(-30.0, 20.0)).exp() * noise
+
+
+def pixel_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What a VAE computes in beside a backbone of `dtype`: bfloat16 has too few digits for pixels, float16 has as many bits."""
+    return torch.float16 if dtype == torch.bfloat16 else dtype
 
 
 class _ScaledLatents(ConfigMixin):
@@ -116,6 +122,7 @@ class AutoencoderKLOpenSora(ModelMixin, _ScaledLatents):
         self.quant_conv = nn.Conv3d(moments, moments, 1) if use_quant_conv else nn.Identity()
         self.post_quant_conv = nn.Conv3d(latent_channels, latent_channels, 1) if use_post_quant_conv else nn.Identity()
 
+    @apply_forward_hook
     def encode(self, pixels: Tensor) -> DiagonalGaussianDistribution:
         """Posterior of a clip, unscaled.
 
@@ -128,16 +135,18 @@ class AutoencoderKLOpenSora(ModelMixin, _ScaledLatents):
         Raises:
             ModelError: for any other number of frames or size.
         """
-        _check_clip(pixels)
-        parts = []
+        _check_clip(pixels, self.config["in_channels"])
+        pixels, parts = pixels.to(self.device), []
         for start in range(0, max(pixels.shape[2] - 1, 1), _TILE_FRAMES - 1):
             moments = self.quant_conv(self.encoder(pixels[:, :, start : start + _TILE_FRAMES]))
             parts.append(moments if start == 0 else moments[:, :, 1:])  # the overlap belongs to the earlier tile
         return DiagonalGaussianDistribution(torch.cat(parts, dim=2))
 
+    @apply_forward_hook
     def decode(self, latents: Tensor) -> Tensor:
         """Unscaled latents (B, C, T, h, w) -> pixels (B, 3, F, H, W), about -1..1, F = 4 (T - 1) + 1."""
-        parts = []
+        _check_latents(latents, self.config["latent_channels"])
+        latents, parts = latents.to(self.device), []
         for start in range(0, max(latents.shape[2] - 1, 1), TILE_LATENTS - 1):
             pixels = self.decoder(self.post_quant_conv(latents[:, :, start : start + TILE_LATENTS]))
             parts.append(pixels if start == 0 else pixels[:, :, 1:])
@@ -147,23 +156,33 @@ class AutoencoderKLOpenSora(ModelMixin, _ScaledLatents):
 class AutoencoderKLImage(AutoencoderKL, _ScaledLatents):
     """diffusers' 2D autoencoder of the image checkpoints, behind the same two calls as the 3D one."""
 
+    @apply_forward_hook
     def encode(self, pixels: Tensor) -> DiagonalGaussianDistribution:  # pyright: ignore[reportIncompatibleMethodOverride]
         """As `AutoencoderKLOpenSora.encode`, for one frame."""
-        _check_clip(pixels)
+        _check_clip(pixels, self.config["in_channels"])
         if pixels.shape[2] != 1:
             raise ModelError(f"this model's VAE is for single images, got a clip of {pixels.shape[2]} frames")
-        (posterior,) = super().encode(pixels[:, :, 0], return_dict=False)
+        (posterior,) = super().encode(pixels[:, :, 0].to(self.device), return_dict=False)
         return DiagonalGaussianDistribution(posterior.parameters.unsqueeze(2))
 
+    @apply_forward_hook
     def decode(self, latents: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """As `AutoencoderKLOpenSora.decode`, for one frame."""
-        (pixels,) = super().decode(latents[:, :, 0], return_dict=False)  # pyright: ignore[reportArgumentType]
+        _check_latents(latents, self.config["latent_channels"])
+        (pixels,) = super().decode(latents[:, :, 0].to(self.device), return_dict=False)  # pyright: ignore[reportArgumentType]
         return pixels.unsqueeze(2)
 
 
-def _check_clip(pixels: Tensor) -> None:
+def _check_clip(pixels: Tensor, channels: int) -> None:
+    if pixels.ndim != 5 or pixels.shape[1] != channels:
+        raise ModelError(f"a clip must be (B, {channels}, F, H, W), got {tuple(pixels.shape)}")
     frames, height, width = pixels.shape[2:]
     if frames % _FRAMES_PER_LATENT != 1:
         raise ModelError(f"a clip must have 1, 5, 9, 13, ... frames (4k + 1), got {frames}: drop {(frames - 1) % 4} frames")
     if height % 8 or width % 8:
         raise ModelError(f"height and width must be multiples of 8 pixels, got {height} x {width}")
+
+
+def _check_latents(latents: Tensor, channels: int) -> None:
+    if latents.ndim != 5 or latents.shape[1] != channels:
+        raise ModelError(f"latents must be (B, {channels}, T, h, w), got {tuple(latents.shape)}")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from safetensors import SafetensorError, safe_open
 
 from lora_studio import files
@@ -32,12 +33,24 @@ from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora
 
 __all__ = [
-    "clip_shape", "find_model", "load_scheduler", "load_text", "load_transformer", "load_vae", "load_words", "model_sha256",
-    "save_checkpoint", "verify_model", "weight_files",
-]  # fmt: skip
+    "clip_shape",
+    "find_model",
+    "load_scheduler",
+    "load_scheduler_component",
+    "load_text",
+    "load_transformer",
+    "load_vae",
+    "load_words",
+    "model_sha256",
+    "save_checkpoint",
+    "schedule_of",
+    "verify_model",
+    "weight_files",
+]
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
+_TOKENIZERS = ("CodeGenTokenizerFast", "CodeGenTokenizer", "TokenizersBackend")  # the last: as transformers 5 writes it
 _UNUSED_KEYS = ("latents_mean", "latents_std", "double_z")  # written into VAE configs, used by no NOVA model
 
 
@@ -58,14 +71,14 @@ def load_vae(
         ModelError: a file is missing or damaged, the class or a setting is unknown, any key or shape differs from the config,
             or a weight is not finite.
     """
-    name = class_of(folder, "vae", ("AutoencoderKLOpenSora", "AutoencoderKL"))
+    name = class_of(folder, "vae", ("AutoencoderKLOpenSora", "AutoencoderKL", "AutoencoderKLImage"))
     return _load(AutoencoderKLOpenSora if name == "AutoencoderKLOpenSora" else AutoencoderKLImage, folder, "vae", device, dtype)
 
 
 def load_text(folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> TextEncoder:
     """Loads tokenizer and text encoder for inference; see `load_vae` for what is raised."""
     class_of(folder, "text_encoder", ("PhiEncoderModel", "PhiModel"))
-    class_of(folder, "tokenizer", ("CodeGenTokenizerFast", "CodeGenTokenizer"))
+    class_of(folder, "tokenizer", _TOKENIZERS)
     return load_words(folder, transformer_config(folder)["text_token_len"], device, dtype)
 
 
@@ -97,18 +110,36 @@ def load_scheduler(folder: Path) -> FlowMatchScheduler | DDPMSchedule:
     Raises:
         ModelError: the file is missing or names a schedule that is not supported.
     """
+    scheduler = load_scheduler_component(folder)
+    library = (read_config(folder / "model_index.json").get("scheduler") or [""])[0]
+    return schedule_of(scheduler, even_stride=library.startswith("diffnext"))  # the published code's own, not diffusers'
+
+
+def load_scheduler_component(folder: Path) -> DDPMScheduler | FlowMatchEulerDiscreteScheduler:
+    """Reads the noise schedule as diffusers' own class; see `load_scheduler` for what is raised."""
     config = read_config(folder / "scheduler" / "scheduler_config.json")
-    library, entry = (*read_config(folder / "model_index.json").get("scheduler", []), "", "")[:2]
-    name = config.get("_class_name", entry)
-    if name == "DDPMScheduler":
-        scheduler = DDPMScheduler.from_config(config)
-        assert isinstance(scheduler, DDPMScheduler)
-        return DDPMSchedule(scheduler, even_stride=library.startswith("diffnext"))  # the published code's own, not diffusers'
-    if name != "FlowMatchEulerDiscreteScheduler":
-        raise ModelError(f"{folder}: the scheduler is {name!r}; known are FlowMatchEulerDiscreteScheduler and DDPMScheduler")
-    if config.get("use_dynamic_shifting"):
-        raise ModelError(f"{folder / 'scheduler'}: use_dynamic_shifting is not supported, NOVA's checkpoints have a fixed shift")
-    return FlowMatchScheduler(config.get("num_train_timesteps", 1000), config.get("shift", 1.0))
+    name = config.get("_class_name", (read_config(folder / "model_index.json").get("scheduler") or [""])[-1])
+    classes = {kind.__name__: kind for kind in (FlowMatchEulerDiscreteScheduler, DDPMScheduler)}
+    if name not in classes:
+        raise ModelError(f"{folder}: the scheduler is {name!r}; known are {', '.join(classes)}")
+    scheduler = classes[name].from_config(config)
+    assert isinstance(scheduler, DDPMScheduler | FlowMatchEulerDiscreteScheduler)
+    return scheduler
+
+
+def schedule_of(
+    scheduler: DDPMScheduler | FlowMatchEulerDiscreteScheduler, even_stride: bool = False
+) -> FlowMatchScheduler | DDPMSchedule:
+    """The schedule that trains and samples, from diffusers' class with the same settings.
+
+    Raises:
+        ModelError: a setting is not supported.
+    """
+    if isinstance(scheduler, DDPMScheduler):
+        return DDPMSchedule(scheduler, even_stride)
+    if scheduler.config["use_dynamic_shifting"]:
+        raise ModelError("the scheduler's use_dynamic_shifting is not supported, NOVA's checkpoints have a fixed shift")
+    return FlowMatchScheduler(scheduler.config["num_train_timesteps"], scheduler.config["shift"])
 
 
 def verify_model(folder: Path) -> dict[str, str]:
@@ -167,11 +198,7 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def _load(network: type[Network], folder: Path, part: str, device: str | torch.device, dtype: torch.dtype) -> Network:
-    path = folder / part / "config.json"
-    known = inspect.signature(network.__init__).parameters
-    table = known_keys(path, read_config(path), known, _UNUSED_KEYS if part == "vae" else ())
-    with torch.device("meta"):
-        model = network(**table)
+    model = _empty(network, folder, part)
     state: dict[str, torch.Tensor] = {}
     for file in weight_files(folder, part):
         _read_shard(file, dtype, state)
@@ -179,6 +206,15 @@ def _load(network: type[Network], folder: Path, part: str, device: str | torch.d
     _check_values(state, folder / part)
     model.load_state_dict(state, assign=True)
     return model.to(device).eval().requires_grad_(False)
+
+
+def _empty(network: type[Network], folder: Path, part: str) -> Network:
+    """The model that a config describes, without memory for its weights."""
+    path = folder / part / "config.json"
+    known = inspect.signature(network.__init__).parameters
+    table = known_keys(path, read_config(path), known, _UNUSED_KEYS if part == "vae" else ())
+    with torch.device("meta"):
+        return network(**table)
 
 
 def _read_shard(path: Path, dtype: torch.dtype, state: dict[str, torch.Tensor]) -> None:

@@ -77,3 +77,10 @@ def test_scaling_gives_new_values_and_back(tiny: AutoencoderKLOpenSora) -> None:
 def test_a_certain_posterior_has_no_noise() -> None:
     moments = torch.cat([torch.full((1, 4, 1, 1, 1), 2.0), torch.full((1, 4, 1, 1, 1), -1000.0)], dim=1)
     assert torch.allclose(sample_moments(moments, torch.ones(1, 4, 1, 1, 1)), torch.tensor(2.0), atol=1e-5)
+
+
+def test_other_channel_counts_are_refused(tiny: AutoencoderKLOpenSora) -> None:
+    with pytest.raises(ModelError, match=r"a clip must be \(B, 3, F, H, W\), got \(1, 4, 5, 16, 16\)"):
+        tiny.encode(torch.zeros(1, 4, 5, 16, 16))
+    with pytest.raises(ModelError, match=r"latents must be \(B, 4, T, h, w\), got \(1, 8, 2, 2, 2\)"):
+        tiny.decode(torch.zeros(1, 8, 2, 2, 2))

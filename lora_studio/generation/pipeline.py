@@ -1,0 +1,228 @@
+"""NOVA as a diffusers pipeline: the same sampler behind the calls that users of diffusers know.
+
+Loads through the strict loader, so that nothing of a folder is executed. Knows no workspace; it stands here, above the
+sampler, and not beside the model, because it is made of both. B prompts times clips per prompt, F frames, H W pixels.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from diffusers.loaders.lora_base import LoraBaseMixin
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.utils.outputs import BaseOutput
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lora_studio.errors import AdapterError, ModelError
+from lora_studio.generation.noise import SeededNoise
+from lora_studio.generation.sampler import decode_to_frames, encode_frames, generate_latents
+from lora_studio.generation.settings import SamplerSettings
+from lora_studio.nova import weights
+from lora_studio.nova.text import TextEncoder
+from lora_studio.nova.transformer import NOVATransformer3DModel
+from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora, pixel_dtype
+
+logger = logging.getLogger(__name__)
+
+_LORA = "pytorch_lora_weights.safetensors"
+
+
+@dataclass
+class NovaPipelineOutput(BaseOutput):
+    """`frames`: what `output_type` asked for; see `NovaPipeline.__call__`."""
+
+    frames: Any
+
+
+class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
+    """Text to image, text to video and image to video with NOVA (arXiv 2412.14169).
+
+    Arguments of a call:
+        prompt: one or several; or `prompt_embeds`, rows (n_i, D_text) of each.
+        negative_prompt: one for all or one each; the null prompt when not given.
+        image: first frame of every clip, at the model's size: a picture, or (H, W, 3) uint8.
+        num_inference_steps: sets of patches per frame.
+        num_diffusion_steps: per set.
+        guidance_scale: 1 is off; this and the next four as in `SamplerSettings`.
+        min_guidance_scale: at the first set.
+        guidance_trunc: timestep (0 to 1000) below which nothing is guided.
+        guidance_renorm: how far a guided prediction may be shortened.
+        image_guidance_scale: how strictly the frames before are followed.
+        spatiotemporal_guidance_scale: has no effect in this model (its perturbed pass equals the plain one) and costs nothing.
+        motion_flow: mean optical flow asked for.
+        max_latent_length: latent frames; 1 makes a picture; None: the checkpoint's own.
+        num_videos_per_prompt: repetitions, each with a seed of its own.
+        seed: one (counted up over the clips), or one per clip.
+        generator: draws the seeds where none are given; None: 0.
+        prompt_embeds: instead of `prompt`.
+        negative_prompt_embeds: instead of `negative_prompt`.
+        callback: called with sets done and sets in all; raise from it to cancel.
+        output_type: "np" float32 (B, F, H, W, 3) in 0 to 1; "pt" the same as (B, F, 3, H, W); "pil" lists of pictures;
+            "uint8" (B, F, H, W, 3); "latent" scaled (B, C, T, h, w).
+        return_dict: False gives a tuple.
+    """
+
+    model_cpu_offload_seq = "text_encoder->transformer->vae"
+    _lora_loadable_modules: ClassVar[list[str]] = ["transformer"]
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        text_encoder: Any,
+        vae: AutoencoderKLOpenSora | AutoencoderKLImage,
+        transformer: NOVATransformer3DModel,
+        scheduler: DDPMScheduler | FlowMatchEulerDiscreteScheduler,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            tokenizer=tokenizer, text_encoder=text_encoder, vae=vae, transformer=transformer, scheduler=scheduler
+        )
+
+    @classmethod
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, name: str | Path, torch_dtype: torch.dtype = torch.float32, quantization_config: Any = None
+    ) -> "NovaPipeline":
+        """Loads a model in the published layout.
+
+        Args:
+            name: "nano", a folder, or a Hub id.
+            torch_dtype: float32, bfloat16 or float16; the VAE is kept in float16 where bfloat16 is asked for.
+            quantization_config: diffusers' BitsAndBytesConfig for the backbone's Linear layers; None leaves them as they are.
+
+        Raises:
+            ModelError: a part is missing, damaged, or not what its config says.
+        """
+        folder = weights.find_model(str(name))
+        words = weights.load_text(folder, dtype=torch_dtype)
+        transformer = weights.load_transformer(folder, dtype=torch_dtype)
+        if quantization_config is not None:
+            from lora_studio.nova.quantise import quantise_
+
+            quantise_(transformer, quantization_config)
+        vae = weights.load_vae(folder, dtype=pixel_dtype(torch_dtype))
+        scheduler = weights.load_scheduler_component(folder)
+        return cls(words.tokenizer, words.model, vae, transformer, scheduler)
+
+    def load_lora_weights(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, source: str | Path, adapter_name: str = "default"
+    ) -> None:
+        """Puts on an adapter that was trained here: its folder, its `diffusers/` folder, or that file.
+
+        Raises:
+            AdapterError: there is no adapter, or it is for another backbone.
+        """
+        path = Path(source)
+        found = [p for p in (path, path / _LORA, path / "diffusers" / _LORA) if p.is_file()]
+        if not found:
+            raise AdapterError(f"no adapter in {path}: {_LORA} is missing")
+        state = load_file(found[0])
+        have = dict(self.transformer.named_parameters())
+        for key, value in state.items():
+            layer = key.removeprefix("transformer.").rpartition(".lora_")[0]
+            weight = have.get(f"{layer}.weight", have.get(f"{layer}.base_layer.weight"))
+            side = weight.shape[1 if ".lora_A." in key else 0] if weight is not None and weight.ndim == 2 else None
+            if weight is None or (side is not None and value.shape[1 if ".lora_A." in key else 0] != side):
+                raise AdapterError(f"{found[0]} is for another base: {key} {list(value.shape)} fits no layer of this one")
+        self.transformer.load_lora_adapter(state, prefix="transformer", adapter_name=adapter_name)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        image: Image.Image | np.ndarray | None = None,
+        num_inference_steps: int = 64,
+        num_diffusion_steps: int = 25,
+        guidance_scale: float = 5.0,
+        min_guidance_scale: float | None = None,
+        guidance_trunc: float = 0.0,
+        guidance_renorm: float = 1.0,
+        image_guidance_scale: float = 0.0,
+        spatiotemporal_guidance_scale: float = 0.0,
+        motion_flow: float = 5.0,
+        max_latent_length: int | None = None,
+        num_videos_per_prompt: int = 1,
+        seed: int | Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        prompt_embeds: Sequence[Tensor] | None = None,
+        negative_prompt_embeds: Sequence[Tensor] | None = None,
+        callback: Callable[[int, int], None] | None = None,
+        output_type: str = "np",
+        return_dict: bool = True,
+    ) -> NovaPipelineOutput | tuple[Any]:
+        """Makes one clip (or picture) per prompt and repetition; the arguments are told above.
+
+        Raises:
+            ModelError: arguments that do not go together, or an image of another size.
+            TypeError: an argument of another name.
+        """
+        _check_output(output_type)
+        text = self._rows(prompt, prompt_embeds, "prompt")
+        text = [row for row in text for _ in range(num_videos_per_prompt)]
+        negative = None
+        if negative_prompt is not None or negative_prompt_embeds is not None:
+            negative = self._rows(negative_prompt, negative_prompt_embeds, "negative_prompt")
+            negative = [row for row in negative for _ in range(len(text) // len(negative))]
+        settings = SamplerSettings(
+            num_steps=num_inference_steps, num_diffusion_steps=num_diffusion_steps, guidance=max(1.0, float(guidance_scale)),
+            min_guidance=min_guidance_scale, guidance_trunc=float(guidance_trunc), guidance_renorm=float(guidance_renorm),
+            image_guidance=float(image_guidance_scale), motion_flow=float(motion_flow),
+        )  # fmt: skip
+        first = None
+        if image is not None:
+            first = encode_frames(self.vae, np.asarray(image)[None, None]).expand(len(text), -1, -1, -1, -1)
+        latents = generate_latents(
+            cast(Any, self.transformer), weights.schedule_of(self.scheduler), text, settings,
+            SeededNoise(_seeds(seed, generator, len(text))), first, negative, callback, max_latent_length,
+        )  # fmt: skip
+        frames: Any = latents if output_type == "latent" else _as(output_type, decode_to_frames(self.vae, latents))
+        self.maybe_free_model_hooks()
+        return NovaPipelineOutput(frames=frames) if return_dict else (frames,)
+
+    def _rows(self, texts: str | Sequence[str] | None, embeds: Sequence[Tensor] | None, name: str) -> list[Tensor]:
+        if (texts is None) == (embeds is None):
+            raise ModelError(f"give either {name} or {name}_embeds")
+        if embeds is not None:
+            return list(embeds)
+        assert texts is not None
+        encoder = TextEncoder(self.tokenizer, self.text_encoder, self.transformer.config.text_token_len)
+        every = [texts] if isinstance(texts, str) else list(texts)
+        for text in every:
+            if lost := encoder.cut_off(text):
+                logger.warning("the model reads the first %d tokens of a prompt; it never sees: %s", encoder.max_rows, lost)
+        return encoder.encode(every)
+
+
+def _check_output(output_type: str) -> None:
+    if output_type not in ("np", "pt", "pil", "uint8", "latent"):
+        raise ModelError(f"output_type must be np, pt, pil, uint8 or latent, got {output_type!r}")
+
+
+def _seeds(seed: int | Sequence[int] | None, generator: torch.Generator | None, count: int) -> list[int]:
+    if isinstance(seed, int):
+        return [seed + index for index in range(count)]
+    if seed is not None:
+        if len(seed) != count:
+            raise ModelError(f"give one seed or {count}, one per clip; got {len(seed)}")
+        return list(seed)
+    if generator is None:
+        return list(range(count))
+    return torch.randint(2**62, (count,), generator=generator, device=generator.device).tolist()
+
+
+def _as(output_type: str, frames: np.ndarray) -> Any:
+    """uint8 (B, F, H, W, 3) -> what was asked for."""
+    if output_type == "uint8":
+        return frames
+    if output_type == "pil":
+        return [[Image.fromarray(frame) for frame in clip] for clip in frames]
+    values = frames.astype(np.float32) / 255.0
+    return values if output_type == "np" else torch.from_numpy(values).movedim(-1, 2)
