@@ -36,25 +36,25 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 demo: $(INSTALLED)     ## the main job: footage in, adapters out, compared side by side (FOOTAGE=folder for your own clips)
 ifeq ($(FOOTAGE),)
-	data-tools stage $(WORKSPACE) $(STAGE_ARGS)
-	data-tools ingest $(WORKSPACE) $(WORKSPACE)/footage
+	data-tools stage "$(WORKSPACE)" $(STAGE_ARGS)
+	data-tools ingest "$(WORKSPACE)" "$(WORKSPACE)/footage"
 else
-	data-tools init $(WORKSPACE) --name Own --trigger ownlook --subject "the subject" --owner "$${USER:-me}" --cleared
-	data-tools ingest $(WORKSPACE) "$(FOLDER)"
+	data-tools init "$(WORKSPACE)" --name Own --trigger ownlook --subject "the subject" --owner "$${USER:-me}" --cleared
+	data-tools ingest "$(WORKSPACE)" "$(FOLDER)"
 endif
-	data-tools tag $(WORKSPACE)
-	data-tools caption $(WORKSPACE)
-	data-tools coverage $(WORKSPACE)
-	data-tools build $(WORKSPACE) $(BUILD_ARGS)
-	accelerate launch train.py recipes/nano_look.toml --workspace $(WORKSPACE) $(TRAIN_ARGS)
-	accelerate launch train.py recipes/nano_motion.toml --workspace $(WORKSPACE) $(TRAIN_ARGS)
-	lora-studio takes $(WORKSPACE) $(TAKES_ARGS)
-	lora-studio score $(WORKSPACE)
-	lora-studio report $(WORKSPACE)
+	data-tools tag "$(WORKSPACE)"
+	data-tools caption "$(WORKSPACE)"
+	data-tools coverage "$(WORKSPACE)"
+	data-tools build "$(WORKSPACE)" $(BUILD_ARGS)
+	accelerate launch train.py recipes/nano_look.toml --workspace "$(WORKSPACE)" $(TRAIN_ARGS)
+	accelerate launch train.py recipes/nano_motion.toml --workspace "$(WORKSPACE)" $(TRAIN_ARGS)
+	lora-studio takes "$(WORKSPACE)" $(TAKES_ARGS)
+	lora-studio score "$(WORKSPACE)"
+	lora-studio report "$(WORKSPACE)"
 ifeq ($(SERVE),0)
-	@echo "To look at them: python app.py --workspace $(WORKSPACE)"
+	@echo 'To look at them: python app.py --workspace "$(WORKSPACE)"'
 else
-	python app.py --workspace $(WORKSPACE)
+	python app.py --workspace "$(WORKSPACE)"
 endif
 
 test: $(INSTALLED)     ## the tests (under five minutes)

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from lora_studio import files
+from lora_studio.errors import WorkspaceError
 from lora_studio.records import Record
 from lora_studio.workspace import Workspace
 
@@ -73,10 +76,21 @@ class Run:
         return self.folder / "adapter"
 
     def state(self) -> RunState | None:
-        """What run.json says; None when the run has not started."""
+        """What run.json says; None when the run has not started.
+
+        Raises:
+            WorkspaceError: it is damaged, or of another version.
+        """
         if not self.state_file.is_file():
             return None
-        return RunState.model_validate(files.read_json(self.state_file))
+        try:
+            return RunState.model_validate(files.read_json(self.state_file))
+        except ValidationError as fault:
+            wrong = ", ".join(sorted({str(entry["loc"][0]) for entry in fault.errors()}))
+            raise WorkspaceError(
+                f"{self.state_file} is damaged (wrong: {wrong}): move the folder {self.folder.name} out of {self.folder.parent}, "
+                "or train that run again under another name"
+            ) from None
 
     def save_state(self, state: RunState) -> None:
         """Replaces run.json."""

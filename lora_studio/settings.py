@@ -7,7 +7,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -52,8 +52,8 @@ def _describe_fault(fault: dict[str, Any], model: type[BaseModel]) -> str:
 def _keys_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
     for part in location:
         field = model.model_fields.get(str(part))
-        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
+        inner = (field.annotation, *get_args(field.annotation)) if field is not None else ()  # a table, or a list of tables
+        model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return sorted(model.model_fields)
 
 

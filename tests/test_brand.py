@@ -76,3 +76,10 @@ def test_a_sheet_without_prompts_is_refused(tmp_path):
     (tmp_path / "prompts.toml").write_text("seeds = [0]\nprompts = []\n")
     with pytest.raises(BrandError, match="prompts"):
         load_prompts(Workspace.at(tmp_path))
+
+
+def test_a_typo_inside_a_prompt_is_told_with_the_keys_of_a_prompt(tmp_path):
+    workspace = Workspace.at(tmp_path)
+    (tmp_path / "prompts.toml").write_text('seeds = [0]\n[[prompts]]\nid = "a"\ntext = "a can"\nkynd = "control"\n')
+    with pytest.raises((BrandError, WorkspaceError), match=r"prompts\.0\.kynd is not a known key; did you mean kind\?"):
+        load_prompts(workspace)

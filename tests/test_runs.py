@@ -1,5 +1,8 @@
 """Run folders: metrics survive a kill in the middle of a line, finished runs are found."""
 
+import pytest
+
+from lora_studio.errors import WorkspaceError
 from lora_studio.runs import RunState, finished_runs, run_named
 from lora_studio.workspace import Workspace
 
@@ -30,3 +33,11 @@ def test_only_finished_runs_are_shown(tmp_path):
         run_named(workspace, name).save_state(state(name, status))
     assert [run.name for run in finished_runs(workspace)] == ["a_motion", "b_look"]
     assert run_named(workspace, "none").state() is None
+
+
+def test_a_state_of_another_form_is_named_with_what_to_do(tmp_path):
+    run = run_named(Workspace.at(tmp_path), "warm")
+    run.folder.mkdir(parents=True)
+    run.state_file.write_text('{"name": "warm", "status": "done"}')
+    with pytest.raises(WorkspaceError, match=r"run\.json is damaged \(wrong: .*status.*\): move the folder warm out of"):
+        run.state()
