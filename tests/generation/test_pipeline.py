@@ -104,7 +104,7 @@ def test_half_precision_stays_near_float32(dtype: torch.dtype) -> None:
         "decoder": (wide.denoise(noisy, torch.tensor(400.0), z), half.denoise(noisy, torch.tensor(400.0), z.to(dtype))),
     }
     for vae in ("decode", "encode"):
-        given = clip if vae == "decode" else torch.rand(1, 3, 9, 128, 192, generator=generator) * 2 - 1
+        given = clip[..., :4, :6] if vae == "decode" else torch.rand(1, 3, 9, 32, 48, generator=generator) * 2 - 1
         outs = []
         for kind in (torch.float32, pixel_dtype(dtype)):
             out = getattr(weights.load_vae(NANO, dtype=kind), vae)(given.to(kind))
