@@ -165,13 +165,13 @@ def class_of(folder: Path, part: str, known: tuple[str, ...]) -> str:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A JSON file of a model folder.
+    """A JSON file of a model or a recording.
 
     Raises:
         ModelError: it is missing or damaged.
     """
     if not path.is_file():
-        raise ModelError(f"{path} is missing: the model folder is incomplete")
+        raise ModelError(f"{path} is missing: the folder is incomplete")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as fault:

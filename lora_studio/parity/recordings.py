@@ -9,7 +9,6 @@
 Knows no model.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lora_studio.errors import ModelError
+from lora_studio.nova.layout import read_config
 from lora_studio.nova.masking import split_order
 
 TENSORS, FACTS, WEIGHTS = "golden.safetensors", "golden.json", "weights.safetensors"
@@ -59,12 +59,12 @@ class Recording:
         Raises:
             ModelError: a file is missing or damaged.
         """
-        return cls(folder, read_tensors(folder / TENSORS), read_facts(folder / FACTS))
+        return cls(folder, read_tensors(folder / TENSORS), read_config(folder / FACTS))
 
     @property
     def config(self) -> dict[str, Any]:
         """config.json without diffusers' own keys."""
-        return {key: value for key, value in read_facts(self.folder / "config.json").items() if not key.startswith("_")}
+        return {key: value for key, value in read_config(self.folder / "config.json").items() if not key.startswith("_")}
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -168,20 +168,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as fault:
         raise ModelError(f"{path} is damaged ({fault}): fetch it again") from None
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """Reads a JSON file.
-
-    Raises:
-        ModelError: it is missing or damaged.
-    """
-    if not path.is_file():
-        raise ModelError(f"{path} is missing: the recording is incomplete")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as fault:
-        raise ModelError(f"{path} is not valid JSON ({fault}): fetch it again") from None
 
 
 def _finite_max(tensor: Tensor) -> float:

@@ -26,6 +26,7 @@ from lora_studio.generation.settings import SamplerSettings, sampler_settings
 from lora_studio.nova import weights
 from lora_studio.nova.schedules import DDPMSchedule, FlowMatchScheduler
 from lora_studio.nova.vae import sample_moments
+from lora_studio.parity.whole import OneGenerator
 
 QUICK = SamplerSettings(num_steps=3, num_diffusion_steps=2, guidance=2.0)
 
@@ -62,19 +63,6 @@ def _schedule(sampler: dict) -> FlowMatchScheduler | DDPMSchedule:
     return DDPMSchedule(DDPMScheduler(beta_schedule=sampler["beta_schedule"], clip_sample=sampler["clip_sample"]))
 
 
-class _OneGenerator:
-    """Draws for a whole batch from one generator, as the published pipeline does."""
-
-    def __init__(self, seed: int, batch: int) -> None:
-        self.generator, self.batch = torch.Generator().manual_seed(seed), batch
-
-    def order(self, num_patches: int) -> Tensor:
-        return torch.empty(self.batch, num_patches, 1).uniform_(generator=self.generator)[..., 0].argsort(1)
-
-    def grid(self, channels: int, height: int, width: int) -> Tensor:
-        return torch.randn(self.batch, channels, height, width, generator=self.generator)
-
-
 @pytest.mark.parametrize("case", ["t2v", "t2v_g1", "i2v", "image", "negative", "two"])
 @torch.no_grad()
 def test_whole_pipeline_equals_the_recording(case: str) -> None:
@@ -87,7 +75,7 @@ def test_whole_pipeline_equals_the_recording(case: str) -> None:
     transformer.register_to_config(clip_latents=facts["max_latent_length"])
     vae, encoder = weights.load_vae(model), weights.load_text(model)
     prompts = facts["prompt"] if isinstance(facts["prompt"], list) else [facts["prompt"]] * (2 if case == "two" else 1)
-    noise = _OneGenerator(facts["generator_seed"], len(prompts))
+    noise = OneGenerator(facts["generator_seed"], len(prompts))
     first = None
     if "image" in facts:
         pixels = tensors["image"].movedim(-1, 0)[None, :, None].float() / 127.5 - 1.0
