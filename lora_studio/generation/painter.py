@@ -19,7 +19,7 @@ from lora_studio.nova.masking import Round
 from lora_studio.nova.schedules import Plan
 from lora_studio.nova.transformer import NOVATransformer3DModel
 
-_MODULATED = 2**20  # numbers of context that are worked out at once: 64 MB of statistics for the 0.6B model in float32
+_MODULATED = 2**20  # numbers of context that are worked out at once: 46 MB of statistics for the 0.6B model in float32
 
 
 @dataclass(frozen=True)

@@ -124,12 +124,11 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
         if not found:
             raise AdapterError(f"no adapter in {path}: {_LORA} is missing")
         state = load_file(found[0])
-        have = dict(self.transformer.named_parameters())
+        layers = dict(self.transformer.named_modules())
         for key, value in state.items():
-            layer = key.removeprefix("transformer.").rpartition(".lora_")[0]
-            weight = have.get(f"{layer}.weight", have.get(f"{layer}.base_layer.weight"))
-            side = weight.shape[1 if ".lora_A." in key else 0] if weight is not None and weight.ndim == 2 else None
-            if weight is None or (side is not None and value.shape[1 if ".lora_A." in key else 0] != side):
+            layer = layers.get(key.removeprefix("transformer.").rpartition(".lora_")[0])
+            side = ("in_features", 1) if ".lora_A." in key else ("out_features", 0)  # sizes of a quantised weight do not say
+            if layer is None or getattr(layer, side[0], None) != value.shape[side[1]]:
                 raise AdapterError(f"{found[0]} is for another base: {key} {list(value.shape)} fits no layer of this one")
         self.transformer.load_lora_adapter(state, prefix="transformer", adapter_name=adapter_name)
 

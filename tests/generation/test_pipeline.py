@@ -166,6 +166,15 @@ def test_adapters_of_this_house_load_and_come_off(tmp_path: Path) -> None:
     pipeline.unload_lora_weights()
     assert torch.allclose(latents(pipeline), base, atol=1e-4)
 
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    small = NovaPipeline.from_pretrained("nano", quantization_config=config)
+    bare = latents(small)  # four-bit weights are packed: an adapter is held to the layers' sizes, not to the weights'
+    small.load_lora_weights(tmp_path / "adapter")
+    change, wanted = latents(small) - bare, want - base
+    cosine = float(torch.nn.functional.cosine_similarity(change.flatten(), wanted.flatten(), dim=0))
+    print(f"what the adapter changes on NF4, against float32: cosine {cosine:.3f}")
+    assert cosine > 0.8
+
 
 def test_adapters_for_another_base_are_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
