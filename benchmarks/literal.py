@@ -32,8 +32,9 @@ def generate_literally(
     """Latents (B, C, T, H, W) as `lora_studio.generation.sampler.generate_latents` gives them, the long way."""
     rows = text + [row[:0] for row in text] if settings.guidance > 1 else text
     condition = model.condition(rows, torch.full((len(rows),), settings.motion_flow))
+    device = condition.device
     size = (model.config.image_dim, *model.latent_size)
-    rounds = generation_rounds(noise.order(model.num_patches), settings.num_steps)
+    rounds = generation_rounds(noise.order(model.num_patches).to(device), settings.num_steps)
     frames: list[Tensor] = []
     cache = KVCache()
     for frame in range(num_latents):
@@ -41,9 +42,9 @@ def generate_literally(
             before = _rows(frames[-1], settings) if frames else None
             context, cache = model.encode_video_frame(before, None if frames else condition, frame, num_latents, cache)
         else:
-            clip = torch.stack([_rows(one, settings) for one in [*frames, torch.zeros(len(text), *size)]], dim=2)
+            clip = torch.stack([_rows(one, settings) for one in [*frames, torch.zeros(len(text), *size, device=device)]], dim=2)
             context = _video_encoder(model, clip, condition, num_latents)
-        canvas = torch.zeros(len(text), *size)
+        canvas = torch.zeros(len(text), *size, device=device)
         for patches in rounds:
             z = model.encode_image(_rows(canvas, settings), context, _rows(patches.kept_ids, settings))  # (R, N, D)
             canvas = _denoise(model, schedule, z, canvas, patches.predicted_ids, settings, noise)
@@ -61,10 +62,10 @@ def _video_encoder(model: NOVATransformer3DModel, clip: Tensor, condition: Tenso
     before = clip[:, :, :-1].transpose(1, 2).flatten(0, 1)
     tokens = model.video_encoder.patch_embed(before).unflatten(0, (batch, count - 1))
     tokens = torch.cat([model._no_frame(batch, size).unsqueeze(1), tokens], dim=1)
-    tokens = tokens + model._video_positions(torch.arange(count), num_latents, size)
+    tokens = tokens + model._video_positions(torch.arange(count, device=clip.device), num_latents, size)
     length, per_frame = condition.shape[1], tokens.shape[2]
-    segment = torch.tensor([0] * length + [index for index in range(count) for _ in range(per_frame)])
-    mask = torch.zeros(len(segment), len(segment)).masked_fill(segment[:, None] < segment[None], float("-inf"))
+    segment = torch.tensor([0] * length + [index for index in range(count) for _ in range(per_frame)], device=clip.device)
+    mask = torch.zeros(len(segment), len(segment), device=clip.device).masked_fill(segment[:, None] < segment[None], float("-inf"))
     x = torch.cat([condition, tokens.flatten(1, 2)], dim=1)
     for block in model.video_encoder.blocks:
         q, k, v = block.attn.qkv(x).unflatten(-1, (3, block.attn.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -85,20 +86,20 @@ def _denoise(
     noise: NoiseSource,
 ) -> Tensor:
     decoder, patch, size = model.image_decoder, model.patch, canvas.shape[1:]
-    plan, sample = schedule.plan(settings.num_diffusion_steps), noise.grid(*size)  # (B, C, H, W)
+    plan, sample = schedule.plan(settings.num_diffusion_steps), noise.grid(*size).to(canvas.device)  # (B, C, H, W)
     for index, timestep in enumerate(plan.timesteps):
         shown, picked = _rows(sample, settings), _rows(ids, settings)
-        x = gather_patches(decoder.patch_embed(shown), picked)  # (R, M, W)
-        context = gather_patches(decoder.embed_condition(z), picked) + decoder.embed_time(timestep)
+        x = gather_patches(decoder.patch_embed(shown.to(z.dtype)), picked)  # (R, M, W)
+        context = gather_patches(decoder.embed_condition(z), picked) + decoder.embed_time(timestep.to(z.device))
         modulation = decoder.modulate(context)
         for block, statistics in zip(decoder.blocks, modulation, strict=False):
             x = block(x, statistics)
-        out = decoder.head(decoder.norm(x, modulation[-1]))  # (R, M, P)
+        out = decoder.head(decoder.norm(x, modulation[-1])).float()  # (R, M, P)
         whole = unpatchify(scatter_patches(patchify(shown, patch), picked, out), patch, *size[1:])  # (R, C, H, W)
         if settings.guidance > 1:
             conditional, bare = whole.chunk(2)
             whole = bare + settings.guidance * (conditional - bare)
-        fresh = noise.grid(*size) if plan.needs_noise(index) else None
+        fresh = noise.grid(*size).to(canvas.device) if plan.needs_noise(index) else None
         sample = plan.step(index, whole, sample, fresh)
     painted = gather_patches(patchify(sample, patch), ids)
     return unpatchify(scatter_patches(patchify(canvas, patch), ids, painted), patch, *size[1:])

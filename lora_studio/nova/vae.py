@@ -12,10 +12,9 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lora_studio.errors import ModelError
-from lora_studio.nova.vae_layers import CausalConv3d, DownBlock, MidBlock, UpBlock, per_frame
+from lora_studio.nova.vae_layers import CausalConv3d, DownBlock, MidBlock, PartNorm, UpBlock, activate, cut, per_frame
 
 _TILE_FRAMES, TILE_LATENTS, _FRAMES_PER_LATENT = 17, 5, 4
 
@@ -53,14 +52,14 @@ class _Encoder(nn.Module):
             DownBlock(i, o, groups, depth, is_3d, down) for i, o, is_3d, down in zip(ins, widths, kinds, downs, strict=True)
         )
         self.mid_block = MidBlock(widths[-1], groups)
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
+        self.conv_norm_out = PartNorm(groups, widths[-1], eps=1e-6)
         self.conv_out = CausalConv3d(widths[-1], 2 * latent_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = per_frame(self.conv_in, x)
+        parts = [per_frame(self.conv_in, part) for part in cut([x], self.conv_in.out_channels)]
         for block in self.down_blocks:
-            x = block(x)
-        return self.conv_out(functional.silu(self.conv_norm_out(self.mid_block(x))))
+            parts = block(parts)
+        return torch.cat(list(self.conv_out.over(activate(self.conv_norm_out, self.mid_block(parts)))), dim=2)
 
 
 class _Decoder(nn.Module):
@@ -73,14 +72,14 @@ class _Decoder(nn.Module):
         self.up_blocks = nn.ModuleList(
             UpBlock(i, o, groups, depth + 1, up) for i, o, up in zip(ins, outs, ups, strict=True)
         )
-        self.conv_norm_out = nn.GroupNorm(groups, widths[0], eps=1e-6)
+        self.conv_norm_out = PartNorm(groups, widths[0], eps=1e-6)
         self.conv_out = CausalConv3d(widths[0], out_channels)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.mid_block(self.conv_in(z))
+        parts = self.mid_block(list(self.conv_in.over([z])))
         for block in self.up_blocks:
-            x = block(x)
-        return self.conv_out(functional.silu(self.conv_norm_out(x)))
+            parts = block(parts)
+        return torch.cat(list(self.conv_out.over(activate(self.conv_norm_out, parts))), dim=2)
 
 
 def _ways(num_blocks: int) -> tuple[str, ...]:

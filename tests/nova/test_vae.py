@@ -5,6 +5,7 @@ import torch
 from parity import Recording
 
 from lora_studio.errors import ModelError
+from lora_studio.nova import vae_layers
 from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora, sample_moments
 
 
@@ -50,13 +51,34 @@ def test_no_frame_is_dropped(tiny: AutoencoderKLOpenSora, frames: int) -> None:
     assert tiny.decode(moments[:, :4]).shape == (1, 3, frames, 8, 16)
 
 
+@pytest.mark.parametrize("numbers", [1, 5000, 40_000])
+@pytest.mark.parametrize("frames", [1, 5, 17])
+@torch.no_grad()
+def test_a_clip_in_parts_is_the_whole_clip(monkeypatch: pytest.MonkeyPatch, frames: int, numbers: int) -> None:
+    """Pixels and moments of two clips at a time, however finely they are cut."""
+    torch.manual_seed(0)
+    vae = AutoencoderKLOpenSora(block_out_channels=(8, 16, 16, 24), norm_num_groups=4)
+    clips = torch.rand(2, 3, frames, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    want = vae.encode(clips).parameters
+    pixels = vae.decode(want[:, :4])
+    monkeypatch.setattr(vae_layers, "PART_NUMBERS", numbers)
+    assert len(list(vae_layers.cut([clips], 8))) == {1: frames, 5000: frames, 40_000: -(-frames // 6)}[numbers]
+    with torch.enable_grad():
+        assert len(list(vae_layers.cut([clips], 8))) == 1
+    for whole, parts in ((want, vae.encode(clips).parameters), (pixels, vae.decode(want[:, :4]))):
+        error = float((whole - parts).abs().max() / whole.abs().max())
+        print(f"{frames} frames, parts of {numbers} numbers: {error:.1e} of the largest")
+        assert error < 1e-4
+
+
 @torch.no_grad()
 def test_the_first_frame_does_not_depend_on_later_ones(tiny: AutoencoderKLOpenSora) -> None:
     """Convolutions are causal; only the norms' statistics look at all frames, so they are taken out here."""
     latents = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     changed = torch.cat([latents[:, :, :1], latents[:, :, 1:].flip(2)], dim=2)
-    conv = tiny.decoder.conv_in
-    assert torch.equal(conv(latents)[:, :, 0], conv(changed)[:, :, 0])
+    ours, other = (next(tiny.decoder.conv_in.over([clip])) for clip in (latents, changed))
+    assert torch.equal(ours[:, :, 0], other[:, :, 0])
+    assert not torch.equal(ours[:, :, 2], other[:, :, 2])
 
 
 @pytest.mark.parametrize(("shape", "message"), [((6, 16, 16), "4k \\+ 1"), ((5, 12, 16), "multiples of 8")])
