@@ -43,11 +43,11 @@ def generate_literally(
             context, cache = model.encode_video_frame(before, None if frames else condition, frame, num_latents, cache)
         else:
             clip = torch.stack([_rows(one, settings) for one in [*frames, torch.zeros(len(text), *size, device=device)]], dim=2)
-            context = _video_encoder(model, clip, condition, num_latents)
+            context = read_clip(model, clip, condition, num_latents)[:, -1]
         canvas = torch.zeros(len(text), *size, device=device)
         for patches in rounds:
             z = model.encode_image(_rows(canvas, settings), context, _rows(patches.kept_ids, settings))  # (R, N, D)
-            canvas = _denoise(model, schedule, z, canvas, patches.predicted_ids, settings, noise)
+            canvas = denoise(model, schedule, z, canvas, patches.predicted_ids, settings, noise)
         frames.append(canvas)
     return torch.stack(frames, dim=2)
 
@@ -56,8 +56,11 @@ def _rows(values: Tensor, settings: SamplerSettings) -> Tensor:
     return torch.cat([values, values]) if settings.guidance > 1 else values
 
 
-def _video_encoder(model: NOVATransformer3DModel, clip: Tensor, condition: Tensor, num_latents: int) -> Tensor:
-    """All frames so far at once, (R, N_video, D) of the last; `clip` ends with a frame that is not read."""
+def read_clip(model: NOVATransformer3DModel, clip: Tensor, condition: Tensor, num_latents: int) -> Tensor:
+    """The video encoder on all frames at once, under a dense mask: (R, C, t, H, W) -> (R, t, N_video, D).
+
+    The last frame of the clip is not read.
+    """
     batch, _, count, *size = clip.shape
     before = clip[:, :, :-1].transpose(1, 2).flatten(0, 1)
     tokens = model.video_encoder.patch_embed(before).unflatten(0, (batch, count - 1))
@@ -73,10 +76,11 @@ def _video_encoder(model: NOVATransformer3DModel, clip: Tensor, condition: Tenso
         x = x + block.norm1(block.attn.proj(seen))
         x = x + block.norm2(block.mlp(x))
     out = model.video_encoder.norm(x)[:, length:].unflatten(1, (count, per_frame))
-    return out[:, 0] if count == 1 else model.video_encoder.mix(out[:, 0], out[:, -1])
+    first, later = out.split([1, count - 1], dim=1)
+    return torch.cat([first, model.video_encoder.mix(first, later)], dim=1)
 
 
-def _denoise(
+def denoise(
     model: NOVATransformer3DModel,
     schedule: Schedule,
     z: Tensor,
@@ -85,6 +89,7 @@ def _denoise(
     settings: SamplerSettings,
     noise: NoiseSource,
 ) -> Tensor:
+    """All diffusion steps of one set, on the whole frame: z (R, N, D) -> the canvas (B, C, H, W) with the set's patches."""
     decoder, patch, size = model.image_decoder, model.patch, canvas.shape[1:]
     plan, sample = schedule.plan(settings.num_diffusion_steps), noise.grid(*size).to(canvas.device)  # (B, C, H, W)
     for index, timestep in enumerate(plan.timesteps):

@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py
 
-Counted: runs the 0.6B video model's shapes on torch's meta device in float16: nothing is computed, every operation says how large its
-result is, and the most that is alive at once is the figure. Attention counts as one fused kernel, as on a GPU; workspace
-inside kernels is not counted. `whole`: the published
-order of work (a clip of the autoencoder in one part; benchmarks/literal.py); `ours`: as shipped.
+Counted: runs the 0.6B video model's shapes on torch's meta device in float16: nothing is computed, every operation says how
+large its result is, and the most that is alive at once is the figure. Attention counts as one fused kernel, as on a GPU;
+workspace inside kernels is not counted. `whole`: a clip of the autoencoder in one part; `published`: benchmarks/literal.py;
+`ours`: as shipped.
 Measured: one tile through the published widths with random weights at 96 x 128 pixels in float32, in processes of their own,
 taking turns; `ours` in parts of one frame, as it is at full size.
 Writes benchmarks/results/memory.json.

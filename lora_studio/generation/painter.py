@@ -39,7 +39,7 @@ class Painter:
         canvas = torch.zeros(batch, *self.size, device=context.device)
         for step, patches in enumerate(self.rounds):
             z = self._look(canvas, context, patches)
-            sample = self._denoise(z, patches.predicted_ids, self.guidance.at(step, len(self.rounds)))
+            sample = self.denoise(z, patches.predicted_ids, self.guidance.at(step, len(self.rounds)))
             canvas = self._place(canvas, patches.predicted_ids, sample)
             tick()
         return canvas
@@ -54,7 +54,7 @@ class Painter:
         patch = self.transformer.patch
         return unpatchify(scatter_patches(patchify(canvas, patch), ids, sample), patch, *self.size[1:])
 
-    def _denoise(self, z: Tensor, ids: Tensor, scale: float) -> Tensor:
+    def denoise(self, z: Tensor, ids: Tensor, scale: float) -> Tensor:
         """z (R, M, D) of the patches at `ids` (B, M) -> their values (B, M, P)."""
         count = ids.shape[1]
         tracked = self._with_others(ids) if self.guidance.needs_whole_frame else ids
