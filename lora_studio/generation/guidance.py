@@ -66,7 +66,7 @@ class Guidance:
         """(R, M, P) -> the guided prediction and the one with the prompt alone, (B, M, P) each."""
         conditional, bare, *seeing = prediction.chunk(self.num_branches)
         if not seeing:
-            return bare + scale * (conditional - bare), conditional
+            return torch.lerp(bare, conditional, scale), conditional
         return bare + scale * (conditional - seeing[0]) + self.image * (seeing[0] - bare), conditional
 
     def shorten(self, guided: Tensor, conditional: Tensor) -> Tensor:

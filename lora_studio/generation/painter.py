@@ -59,28 +59,26 @@ class Painter:
         count = ids.shape[1]
         tracked = self._with_others(ids) if self.guidance.needs_whole_frame else ids
         sample = self._fresh(tracked)  # (B, M or N, P)
-        for index, modulation in enumerate(self._modulations(z, len(ids))):
-            prediction = self._predict(modulation, sample, count, self._is_guided(index), scale)
+        guided = [self.guidance.active(timestep) for timestep in self.plan.timesteps.tolist()]
+        for index, modulation in enumerate(self._modulations(z, len(ids), guided)):
+            prediction = self._predict(modulation, sample, count, guided[index], scale)
             noise = self._fresh(tracked) if self.plan.needs_noise(index) else None
             sample = self.plan.step(index, prediction, sample, noise)
         return sample[:, :count]
 
-    def _modulations(self, z: Tensor, batch: int) -> Iterator[Modulation]:
+    def _modulations(self, z: Tensor, batch: int, guided: list[bool]) -> Iterator[Modulation]:
         """What condition and time do to the decoder's layers at each diffusion step; worked out for many steps at once."""
         decoder = self.transformer.image_decoder
         fixed = decoder.embed_condition(z)  # (R, M, W)
         times = decoder.embed_time(self.plan.timesteps.to(z.device))  # (S, W)
         at_once = max(1, _MODULATED // fixed.numel())
-        for active, group in itertools.groupby(range(len(times)), self._is_guided):
+        for active, group in itertools.groupby(range(len(times)), guided.__getitem__):
             steps, rows = list(group), fixed if active else fixed[:batch]
             for start in range(0, len(steps), at_once):
                 some = times[steps[start : start + at_once]]
                 modulation = decoder.modulate(rows.unsqueeze(1) + some[:, None])  # (R, s, M, W) each
-                for step in range(len(some)):
-                    yield tuple(tuple(values[:, step] for values in statistics) for statistics in modulation)
-
-    def _is_guided(self, index: int) -> bool:
-        return self.guidance.active(float(self.plan.timesteps[index]))
+                by_layer = [zip(*(values.unbind(1) for values in statistics), strict=True) for statistics in modulation]
+                yield from zip(*by_layer, strict=True)
 
     def _predict(self, modulation: Modulation, sample: Tensor, count: int, active: bool, scale: float) -> Tensor:
         decoder, wanted = self.transformer.image_decoder, sample[:, :count]
