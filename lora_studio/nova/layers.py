@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lora_studio.errors import ModelError
 from lora_studio.nova.positions import rotate
 
 LayerKV = tuple[Tensor, Tensor]  # keys and values of one layer, (B, A, S, K) each
@@ -62,7 +63,12 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, width, patch, patch)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(R, C, H, W) -> (R, N, D)."""
+        """(R, C, H, W) -> (R, N, D); a ModelError for any other C."""
+        if latents.shape[1] != self.proj.in_channels:
+            raise ModelError(
+                f"latents of this checkpoint have {self.proj.in_channels} channels, got {latents.shape[1]}: "
+                "encode the clip with the VAE of the same model folder"
+            )
         return self.proj(latents).flatten(2).transpose(1, 2)
 
     def project(self, patches: Tensor) -> Tensor:

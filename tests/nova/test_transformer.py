@@ -116,6 +116,15 @@ def test_portrait_latents_are_refused() -> None:
         model.encode_video(torch.zeros(1, 4, 2, 12, 8), model.condition([torch.zeros(0, 32)], None))
 
 
+def test_latents_of_another_vae_are_refused() -> None:
+    model = Recording("abs_nomix").transformer()
+    condition = model.condition([torch.zeros(0, 32)], None)
+    with pytest.raises(ModelError, match="have 4 channels, got 8: encode the clip with the VAE of the same model folder"):
+        model.encode_video(torch.zeros(1, 8, 2, 8, 12), condition)
+    with pytest.raises(ModelError, match="have 4 channels, got 16"):
+        model.encode_image(torch.zeros(1, 16, 8, 12), condition, torch.zeros(1, 0, dtype=torch.long))
+
+
 @pytest.mark.parametrize("name", ["osp480", "osp480_mixer24", "sdxl1024"])
 def test_published_keys_and_shapes(name: str) -> None:
     path = SHARED / f"manifest_d48w1024_{name}.json"
