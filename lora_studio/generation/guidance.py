@@ -22,6 +22,8 @@ class Guidance:
         renorm: the guided prediction of a frame may not be longer than the one with the prompt; it is shortened, by this
             factor at most. 1 leaves it as it is.
         image: how strictly the frames before are followed; 0 makes it part of `scale`.
+        every: the rows without the prompt look at the picture before every so many sets, and their last look serves the
+            sets between. 1 is exact; more is an approximation.
     """
 
     scale: float = 1.0
@@ -29,6 +31,7 @@ class Guidance:
     until: float = 0.0
     renorm: float = 1.0
     image: float = 0.0
+    every: int = 1
 
     @property
     def num_branches(self) -> int:

@@ -35,20 +35,29 @@ class Painter:
 
     def paint(self, context: Tensor, tick: Callable[[], None]) -> Tensor:
         """A frame from what the video encoder says of it: context (R, N_video, D) -> latents (B, C, H, W) float32."""
-        batch = len(self.rounds[0].predicted_ids)
+        batch, bare = len(self.rounds[0].predicted_ids), None
         canvas = torch.zeros(batch, *self.size, device=context.device)
         for step, patches in enumerate(self.rounds):
-            z = self._look(canvas, context, patches)
+            if step % self.guidance.every == 0:
+                bare = None
+            z, bare = self._look(canvas, context, patches, bare)
             sample = self.denoise(z, patches.predicted_ids, self.guidance.at(step, len(self.rounds)))
             canvas = self._place(canvas, patches.predicted_ids, sample)
             tick()
         return canvas
 
-    def _look(self, canvas: Tensor, context: Tensor, patches: Round) -> Tensor:
-        repeat = self.guidance.repeat
-        return self.transformer.encode_image(
-            repeat(canvas), context, repeat(patches.kept_ids), repeat(patches.predicted_ids)
-        )  # (R, M, D)
+    def _look(self, canvas: Tensor, context: Tensor, patches: Round, bare: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """z (R, M, D) of one set, and what the rows without the prompt say of all patches, to be used again for later sets.
+
+        `bare` (R - B, N, D) is such an older look. By default nothing is kept and every row looks at every set.
+        """
+        repeat, batch, wanted = self.guidance.repeat, len(canvas), patches.predicted_ids
+        if self.guidance.every == 1 or self.guidance.num_branches == 1:
+            return self.transformer.encode_image(repeat(canvas), context, repeat(patches.kept_ids), repeat(wanted)), None
+        if bare is None:
+            bare = self.transformer.encode_image(repeat(canvas)[batch:], context[batch:], repeat(patches.kept_ids)[batch:])
+        z = self.transformer.encode_image(canvas, context[:batch], patches.kept_ids, wanted)  # (B, M, D)
+        return torch.cat([z, gather_patches(bare, repeat(wanted)[batch:])]), bare
 
     def _place(self, canvas: Tensor, ids: Tensor, sample: Tensor) -> Tensor:
         patch = self.transformer.patch

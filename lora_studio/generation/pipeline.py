@@ -51,11 +51,12 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
         image: first frame of every clip, at the model's size: a picture, or (H, W, 3) uint8.
         num_inference_steps: sets of patches per frame.
         num_diffusion_steps: per set.
-        guidance_scale: 1 is off; this and the next four as in `SamplerSettings`.
+        guidance_scale: 1 is off; this and the next five as in `SamplerSettings`.
         min_guidance_scale: at the first set.
         guidance_trunc: timestep (0 to 1000) below which nothing is guided.
         guidance_renorm: how far a guided prediction may be shortened.
         image_guidance_scale: how strictly the frames before are followed.
+        guidance_every: the unguided rows look at the picture before every so many sets; more than 1 is an approximation.
         spatiotemporal_guidance_scale: has no effect in this model (its perturbed pass equals the plain one) and costs nothing.
         motion_flow: mean optical flow asked for.
         max_latent_length: latent frames; 1 makes a picture; None: the checkpoint's own.
@@ -145,6 +146,7 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
         guidance_trunc: float = 0.0,
         guidance_renorm: float = 1.0,
         image_guidance_scale: float = 0.0,
+        guidance_every: int = 1,
         spatiotemporal_guidance_scale: float = 0.0,
         motion_flow: float = 5.0,
         max_latent_length: int | None = None,
@@ -173,7 +175,7 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
         settings = SamplerSettings(
             num_steps=num_inference_steps, num_diffusion_steps=num_diffusion_steps, guidance=max(1.0, float(guidance_scale)),
             min_guidance=min_guidance_scale, guidance_trunc=float(guidance_trunc), guidance_renorm=float(guidance_renorm),
-            image_guidance=float(image_guidance_scale), motion_flow=float(motion_flow),
+            image_guidance=float(image_guidance_scale), guidance_every=guidance_every, motion_flow=float(motion_flow),
         )  # fmt: skip
         first = None
         if image is not None:

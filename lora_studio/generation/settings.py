@@ -24,11 +24,14 @@ class SamplerSettings(BaseModel):
     guidance_trunc: float = Field(default=0.0, ge=0, le=1000)  # from this timestep down to 0 nothing is guided; 0: all is
     guidance_renorm: float = Field(default=1.0, gt=0, le=1)  # how far a guided prediction may be shortened; 1: not at all
     image_guidance: float = Field(default=0.0, ge=0)  # how strictly the frames before are followed; 0: as part of `guidance`
+    guidance_every: int = Field(default=1, ge=1)  # an approximation: unguided rows look anew before every so many sets
     motion_flow: float = Field(default=5.0, ge=0)  # mean optical flow asked for, pixels per frame
 
     def as_guidance(self) -> Guidance:
         """The part of the settings that is about guidance."""
-        return Guidance(self.guidance, self.min_guidance, self.guidance_trunc, self.guidance_renorm, self.image_guidance)
+        return Guidance(
+            self.guidance, self.min_guidance, self.guidance_trunc, self.guidance_renorm, self.image_guidance, self.guidance_every
+        )
 
 
 def sampler_settings(given: Mapping[str, Any], sets: Sequence[str] = ()) -> SamplerSettings:

@@ -122,6 +122,28 @@ def test_a_sample_depends_on_its_own_seed_and_text_alone(nano: tuple) -> None:
     assert torch.equal(alone, generate_latents(transformer, schedule, text[1:], QUICK, SeededNoise([6])))
 
 
+@pytest.mark.parametrize("image_guidance", [0.0, 1.5])
+def test_an_older_unguided_look_serves_the_sets_between(nano: tuple, monkeypatch, image_guidance: float) -> None:
+    transformer, _, schedule = nano
+    rows: list[int] = []
+    encode = type(transformer).encode_image
+    monkeypatch.setattr(type(transformer), "encode_image", lambda self, x, *rest: (rows.append(len(x)), encode(self, x, *rest))[1])
+
+    def latents(every: int, num_steps: int) -> Tensor:
+        settings = QUICK.model_copy(update={"guidance_every": every, "num_steps": num_steps, "image_guidance": image_guidance})
+        return generate_latents(transformer, schedule, _text(3), settings, SeededNoise([0]), num_latents=1)
+
+    branches = 3 if image_guidance else 2
+    assert torch.allclose(latents(2, 1), latents(1, 1), atol=1e-5), "one set: nothing is reused"
+    rows.clear()
+    exact = latents(1, 4)
+    assert rows == [branches] * 4
+    rows.clear()
+    reused = latents(2, 4)
+    assert rows == [branches - 1, 1, 1, branches - 1, 1, 1]
+    assert not torch.equal(exact, reused)
+
+
 def test_given_frames_stay_and_shape_what_follows(nano: tuple) -> None:
     transformer, _, schedule = nano
     given = torch.randn(1, 4, 2, 16, 24, generator=torch.Generator().manual_seed(0))
