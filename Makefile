@@ -19,7 +19,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test test-slow check lock clean
+.PHONY: help setup demo nano test test-slow check lock clean
 
 help:                  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1	/' | expand -t 22
@@ -56,6 +56,15 @@ ifeq ($(SERVE),0)
 else
 	python app.py --workspace "$(WORKSPACE)"
 endif
+
+NANO ?= build/nano
+nano: $(INSTALLED)     ## nova-nano from its seed: lessons, VAE, backbone, vision model (hours; goes on where it stopped)
+	data-tools lessons $(NANO)/lessons
+	test -f $(NANO)/model/model_index.json || python -m lora_studio.nano.build $(NANO)/model
+	python -m lora_studio.nano.train_vae recipes/nano/vae.toml --work $(NANO) --out $(NANO)/model
+	python -m lora_studio.nano.train_backbone recipes/nano/backbone.toml --work $(NANO) --model $(NANO)/model
+	python -m lora_studio.nano.train_vision recipes/nano/vision.toml --work $(NANO) --model $(NANO)/model
+	@echo "the set is in $(NANO)/model; copy it over lora_studio/assets/nova_nano to ship it"
 
 test: $(INSTALLED)     ## the tests (under five minutes)
 	pytest -m "not slow and not gpu"

@@ -72,6 +72,24 @@ def stage(
 
 
 @app.command()
+def lessons(
+    folder: Annotated[Path, typer.Argument(help="Where the rendered lessons go; those there already are kept.")],
+    stills: Annotated[int, typer.Option(min=0, help="How many scenes as one frame.")] = 24576,
+    clips: Annotated[int, typer.Option(min=0, help="How many scenes as nine frames.")] = 8192,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first one of each; a multiple of 256.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every scene.")] = 0,
+) -> None:
+    """Render the scenes that nova-nano is trained on."""
+    if first % 256:
+        raise typer.BadParameter(f"a file holds 256 lessons: take a multiple, got {first}; {first // 256 * 256} would do")
+    from data_tools.stage.lessons import render_lessons
+
+    render_lessons(folder, "clips", first, clips, seed)
+    render_lessons(folder, "stills", first, stills, seed)
+    print(f"the lessons are in {folder}")
+
+
+@app.command()
 def ingest(workspace: Place, folder: Annotated[Path, typer.Argument(help="Any folder tree with video files.")]) -> None:
     """Take footage in: check, hash, part into shots, normalise."""
     place = Workspace.open(workspace)

@@ -6,11 +6,12 @@ what `describe` says of a drawn scene is never a close call.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import torch
 
+from data_tools.stage.brands import BrandKit
 from data_tools.stage.colours import NAMED, colour_name, luminance
 from data_tools.stage.scene import (
     ASPECT,
@@ -50,36 +51,6 @@ BACKDROPS: Final = {  # light.key -> names of backdrop colours
 BODIES: Final = ("red", "maroon", "orange", "yellow", "green", "forest green", "teal", "blue", "navy", "purple", "pink", "mint",
                  "white", "black")  # fmt: skip
 LEVELS: Final = {"high": (0.55, 0.75), "mid": (0.14, 0.34), "low": (0.008, 0.045)}  # luminance of the lit surroundings
-
-
-@dataclass(frozen=True)
-class BrandKit:
-    """A virtual brand: one product and the sets it is shown in. Colours are sRGB hex."""
-
-    product: Product
-    palette: tuple[str, ...]
-    sets: Mapping[str, tuple[tuple[str, str], ...]]  # light.key -> (backdrop, floor) pairs
-    accent: str
-    plinth: str
-
-
-ACME: Final = BrandKit(
-    product=Product("bottle", body="#9E1B2F", cap="#14747A", band="#F3E6CC", badge="#F3E6CC", mark="#14747A", gloss=0.75),
-    palette=("#9E1B2F", "#F3E6CC", "#14747A", "#E0A546", "#22262E"),
-    sets={
-        "high": (("#F3E8D4", "#F1E6D2"), ("#E9EBEA", "#E4E6E6")),
-        "mid": (("#D9A95B", "#E7CFA3"), ("#7FAFAE", "#C9D3CC"), ("#A9A59F", "#BDB8B0")),
-        "low": (("#22262E", "#1D2026"), ("#0F3E42", "#12292C")),
-    },
-    accent="#E0A546",
-    plinth="#EFE6D6",
-)
-RIVAL: Final = replace(  # the same shape in other colours: what a brand metric must tell from ACME
-    ACME,
-    product=Product("bottle", body="#24427A", cap="#E8BE3A", band="#F2F2F0", badge="#F2F2F0", mark="#24427A", gloss=0.75),
-    palette=("#24427A", "#E8BE3A", "#F2F2F0", "#8B9097"),
-    accent="#E8BE3A",
-)
 
 
 def sample_scene(generator: torch.Generator, pins: Mapping[str, str] | None = None) -> Scene:

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from data_tools.stage.brands import ACME
 from data_tools.stage.render import render
-from data_tools.stage.sample import ACME, Draw, sample_brand_scene
+from data_tools.stage.sample import Draw, sample_brand_scene
 from data_tools.stage.scene import Scene, content, describe
 from lora_studio import brand, files, settings, video
 from lora_studio.errors import FootageError

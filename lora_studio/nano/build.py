@@ -14,6 +14,7 @@ from lora_studio.nano import sizes
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PhiConfig
 
 _INDEX: dict[str, Any] = {
     "_class_name": "NOVAPipeline",
@@ -37,8 +38,8 @@ def build(folder: Path, seed: int) -> None:
     files.write_json(folder / "scheduler" / "scheduler_config.json", FlowMatchScheduler(shift=1.0).config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _write_part(folder / "transformer", sizes.TRANSFORMER, NOVATransformer3DModel(**sizes.TRANSFORMER))
-        _write_part(folder / "vae", sizes.VAE, AutoencoderKLOpenSora(**sizes.VAE))
+        write_part(folder / "transformer", sizes.TRANSFORMER, NOVATransformer3DModel(**sizes.TRANSFORMER))
+        write_part(folder / "vae", sizes.VAE, AutoencoderKLOpenSora(**sizes.VAE))
         _write_text(folder)
         _write_vision(folder / "open_clip")
 
@@ -54,23 +55,31 @@ def write_weights(path: Path, state: "dict[str, torch.Tensor]") -> None:
         temporary.chmod(0o644)
 
 
-def _write_part(folder: Path, config: dict[str, Any], model: "torch.nn.Module") -> None:
+def write_part(folder: Path, config: dict[str, Any], model: "torch.nn.Module") -> None:
+    """Writes `config.json` and the weights of one diffusers part."""
     files.write_json(folder / "config.json", {"_class_name": type(model).__name__, **config})
     write_weights(folder / "diffusion_pytorch_model.safetensors", model.state_dict())
 
 
 def _write_text(folder: Path) -> None:
-    from transformers import PhiConfig, PhiModel
+    from transformers import PhiModel
 
     from lora_studio.nano.vocabulary import write_phi_tokenizer
 
     write_phi_tokenizer(folder / "tokenizer")
-    settings = {key: value for key, value in sizes.PHI.items() if key != "partial_rotary_factor"}
-    rotary = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": sizes.PHI["partial_rotary_factor"]}
-    config = PhiConfig(vocab_size=sizes.VOCABULARY, bos_token_id=0, eos_token_id=0, rope_parameters=rotary, **settings)
+    config = phi_config()
     config.architectures = ["PhiModel"]
     files.write_json(folder / "text_encoder" / "config.json", config.to_diff_dict())
     write_weights(folder / "text_encoder" / "model.safetensors", PhiModel(config).state_dict())
+
+
+def phi_config() -> "PhiConfig":
+    """The configuration of nano's text encoder."""
+    from transformers import PhiConfig
+
+    settings = {key: value for key, value in sizes.PHI.items() if key != "partial_rotary_factor"}
+    rotary = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": sizes.PHI["partial_rotary_factor"]}
+    return PhiConfig(vocab_size=sizes.VOCABULARY, bos_token_id=0, eos_token_id=0, rope_parameters=rotary, **settings)
 
 
 def _write_vision(folder: Path) -> None:

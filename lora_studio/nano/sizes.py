@@ -17,13 +17,13 @@ TRANSFORMER: Final[dict[str, Any]] = {
     "video_mixer_rank": None,
     "rotary_pos_embed": False,
     "clip_latents": 3,
-    "arch": ["vit_d3w128", "vit_d6w128", "mlp_d3w256"],
+    "arch": ["vit_d3w192", "vit_d6w192", "mlp_d3w256"],
 }
 
 VAE: Final[dict[str, Any]] = {
-    "block_out_channels": [16, 32, 32, 32],
+    "block_out_channels": [16, 32, 64, 64],
     "layers_per_block": 1,
-    "norm_num_groups": 8,
+    "norm_num_groups": 4,
     "sample_size": 128,
     "scaling_factor": 1.0,
 }
@@ -42,13 +42,13 @@ CLIP_CONTEXT: Final = 48
 OPEN_CLIP: Final[dict[str, Any]] = {
     "model_cfg": {
         "embed_dim": 64,
-        "vision_cfg": {"image_size": 96, "layers": 3, "width": 96, "head_width": 32, "patch_size": 16},
+        "vision_cfg": {"image_size": 96, "layers": 4, "width": 128, "head_width": 32, "patch_size": 12},
         "text_cfg": {
             "context_length": CLIP_CONTEXT,
             "vocab_size": VOCABULARY,
             "hf_tokenizer_name": "tokenizer",  # the folder itself: open_clip looks beside this file
-            "width": 96,
-            "heads": 3,
+            "width": 128,
+            "heads": 4,
             "layers": 2,
         },
     },

@@ -14,17 +14,18 @@ from lora_studio.taxonomy import AXES
 _END = "<|endoftext|>"
 _COLOURS = (
     "red orange yellow green teal blue navy violet purple pink magenta brown beige black white grey gray silver gold copper "
-    "turquoise coral ivory cream crimson scarlet amber olive lime mint cyan indigo"
+    "turquoise coral ivory cream crimson scarlet amber olive lime mint cyan indigo maroon charcoal"
 )
 _SHAPES = "cube box ball sphere cylinder cone ring torus pyramid prism disc star heart arrow triangle square circle"
 _PRODUCTS = (
     "bottle can jar cup mug glass bag backpack shoe sneaker watch phone laptop lamp chair table candle perfume lipstick tube "
-    "pack package carton label logo toy car bicycle helmet headphones speaker camera book pen knife plate bowl kettle"
+    "pack package carton label logo toy car bicycle helmet headphones speaker camera book pen knife plate bowl kettle figure flask"
 )
 _SURFACES = "table floor plinth pedestal shelf wall studio sweep fabric wood marble metal concrete sand grass water"
 _PLAIN = (
     "a an the of on in at to with and or from over under before behind beside near far into onto by for is are it its as no "
     "one two three four five six seven eight nine ten small large tall short round flat shiny matte glossy plain striped "
+    "forest sky pale stripe cap badge against lying surface backdrop "
     "product shot video clip photo picture image scene brand style look person face hand woman man people child dog cat "
     "background foreground left right centre center top bottom slowly quickly moving turning rotating standing lying still "
     "city street beach forest mountain sky sun night day morning evening kitchen office room window door light shadow"

@@ -1,0 +1,66 @@
+"""The lessons as latents of a trained VAE, so that the backbone need not look at pixels again.
+
+On disk, for each file of lessons: `latents/clips_000256.safetensors` with `plain` and `mirrored`, (L, C, T, h, w) float16, scaled:
+the means of the posterior. A file made with another VAE is made again.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from lora_studio import files
+from lora_studio.nano.lessons import LESSONS_A_FILE, Lessons, as_pixels
+from lora_studio.nova.weights import load_vae
+
+_BATCH = {"clips": 4, "stills": 16}
+
+
+def encode_lessons(lessons: Lessons, vae_folder: Path, folder: Path) -> None:
+    """Encodes every file of lessons that has no latents of this VAE yet."""
+    made_with = files.sha256_file(vae_folder / "vae" / "diffusion_pytorch_model.safetensors")
+    todo = [number for number, path in enumerate(lessons.paths) if _made_with(_latent_file(folder, path)) != made_with]
+    vae = load_vae(vae_folder)
+    for number in tqdm(todo, desc=f"latents: {lessons.kind}", unit="file", disable=not todo):
+        means = {"plain": [], "mirrored": []}
+        first = number * LESSONS_A_FILE
+        for start in range(first, first + LESSONS_A_FILE, _BATCH[lessons.kind]):
+            pixels = as_pixels([lessons.frames(index) for index in range(start, start + _BATCH[lessons.kind])])
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                for name, view in (("plain", pixels), ("mirrored", pixels.flip(-1))):
+                    means[name].append(vae.scale(vae.encode(view).mean.float()).half())
+        with files.atomic_path(_latent_file(folder, lessons.paths[number])) as temporary:
+            save_file({name: torch.cat(parts) for name, parts in means.items()}, temporary, {"vae": made_with})
+
+
+def _latent_file(folder: Path, lesson_file: Path) -> Path:
+    return folder / lesson_file.with_suffix(".safetensors").name
+
+
+def _made_with(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with safe_open(path, "pt") as file:
+        return file.metadata()["vae"]
+
+
+class Latents:
+    """The latents of all lessons of one kind, in memory."""
+
+    def __init__(self, lessons: Lessons, folder: Path) -> None:
+        self.lessons = lessons
+        self._files = [_latent_file(folder, path) for path in lessons.paths]
+
+    @cached_property
+    def _all(self) -> dict[str, Tensor]:
+        parts = [load_file(path) for path in self._files]
+        return {name: torch.cat([part[name] for part in parts]) for name in ("plain", "mirrored")}
+
+    def rows(self, indices: list[int], mirror: list[bool]) -> Tensor:
+        """(B, C, T, h, w) float32."""
+        chosen = [self._all["mirrored" if flip else "plain"][index] for index, flip in zip(indices, mirror, strict=True)]
+        return torch.stack(chosen).float()

@@ -1,0 +1,88 @@
+"""Reading the rendered lessons: pixels by number, and captions made of their truth. Renders nothing, trains nothing.
+
+L lessons, F frames, H W pixels. See `data-tools lessons` for the files.
+"""
+
+import json
+import random
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lora_studio.errors import TrainingError
+from lora_studio.taxonomy import AXES
+
+LESSONS_A_FILE: Final = 256
+_MIRRORED: Final = {"side_left": "side_right", "side_right": "side_left", "pan_left": "pan_right", "pan_right": "pan_left"}
+_OPENINGS: Final = ("{scale} of {content}", "{content}, {scale}", "{scale}, {content}", "{content}")
+_LIGHT_AXES: Final = ("light.direction", "light.quality", "light.key", "light.contrast", "light.temperature")
+_SYLLABLES: Final = ("ba", "co", "di", "fu", "ga", "hel", "ka", "lo", "mi", "nor", "pra", "qui", "ro", "sel", "ta", "vo", "wex")
+
+
+class Lessons:
+    """All lessons of one kind in a folder."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        """Raises TrainingError when there is none."""
+        self.kind = kind
+        self.paths = sorted(folder.glob(f"{kind}_*.npy"))
+        if not self.paths:
+            raise TrainingError(f"{folder} holds no {kind}_*.npy: render some first with `data-tools lessons {folder}`")
+
+    def __len__(self) -> int:
+        return len(self.paths) * LESSONS_A_FILE
+
+    @cached_property
+    def truths(self) -> list[dict[str, Any]]:
+        """What each lesson shows."""
+        texts = (path.with_suffix(".jsonl").read_text(encoding="utf-8") for path in self.paths)
+        return [json.loads(line) for text in texts for line in text.splitlines()]
+
+    @cached_property
+    def _pixels(self) -> list[np.ndarray]:
+        return [np.load(path, mmap_mode="r") for path in self.paths]
+
+    def frames(self, index: int) -> np.ndarray:
+        """(F, H, W, 3) uint8."""
+        return self._pixels[index // LESSONS_A_FILE][index % LESSONS_A_FILE]
+
+
+def as_pixels(frames: list[np.ndarray]) -> Tensor:
+    """L arrays (F, H, W, 3) uint8 -> (L, 3, F, H, W) float32 in -1..1."""
+    return torch.from_numpy(np.stack(frames)).movedim(-1, 1).float() / 127.5 - 1.0
+
+
+def mirrored(tags: dict[str, str]) -> dict[str, str]:
+    """The tags of the picture seen in a mirror."""
+    return {axis: _MIRRORED.get(value, value) for axis, value in tags.items()}
+
+
+def compose_caption(content: str, tags: dict[str, str], chance: random.Random) -> str:
+    """A caption in the grammar of `data-tools caption`: sometimes short, sometimes with parts left out, now and then after a
+    made-up word, so that a brand's trigger is nothing strange."""
+    if chance.random() < 0.1:
+        return content
+    opening = chance.choice(_OPENINGS).format(scale=_say("angle.scale", tags, chance), content=content)
+    if chance.random() < 0.4:
+        opening = f"{''.join(chance.sample(_SYLLABLES, chance.choice((2, 3))))}, {opening}"
+    angles = [_say("angle.vertical", tags, chance)]
+    if chance.random() < 0.25:
+        lights = [_say("light.direction", tags, chance)]
+        return f"{', '.join([opening, *angles, *lights])}."
+    angles += [_say("angle.view", tags, chance)] if chance.random() < 0.85 else []
+    angles += [_say("angle.dutch", tags, chance)] if tags["angle.dutch"] == "yes" else []
+    lights = [_say(axis, tags, chance) for axis in _LIGHT_AXES if axis == "light.direction" or chance.random() < 0.8]
+    turn = chance.randrange(len(lights))
+    sentences = [", ".join([opening, *angles]), ", ".join(lights[turn:] + lights[:turn])]
+    if chance.random() < 0.85:
+        sentences.append(_say("angle.movement", tags, chance))
+    return " ".join(f"{text[0].upper() if number else text[0]}{text[1:]}." for number, text in enumerate(sentences))
+
+
+def _say(axis: str, tags: dict[str, str], chance: random.Random) -> str:
+    phrases = AXES[axis][tags[axis]]
+    return phrases[0] if chance.random() < 0.7 else chance.choice(phrases)

@@ -1,0 +1,160 @@
+"""Training in pieces: a loop that stops after some minutes, and goes on bit for bit where it stopped.
+
+Serves every network of nova-nano; knows none of them, and no data.
+
+On disk: one safetensors file with the weights, their running average and AdamW's two moments; the step is in its metadata.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lora_studio import files
+from lora_studio.errors import TrainingError
+
+logger = logging.getLogger(__name__)
+
+_KEPT: Final = 0.999  # of the running average, per step; less while few steps are done
+_SAVE_EVERY_S: Final = 120.0
+
+
+class Course(BaseModel):
+    """How long and how fast something is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    seed: int = Field(default=0, ge=0)
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    warmup_steps: int = Field(default=200, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: a straight warm-up, then half a cosine down to 2 % of `lr`."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+
+
+class Progress:
+    """A network under training: its weights, their running average, the optimizer and the step.
+
+    Attributes:
+        step: how many steps are done.
+        average: the running average of every parameter by name; what is shipped.
+    """
+
+    def __init__(self, network: nn.Module, course: Course, path: Path) -> None:
+        """Takes up the file at `path` if there is one; else starts with the network as it is.
+
+        Raises:
+            TrainingError: the file belongs to another network.
+        """
+        self.network, self.course, self.path, self.step = network, course, path, 0
+        self.parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            [{"params": [p for p in self.parameters.values() if p.ndim > 1], "weight_decay": course.weight_decay},
+             {"params": [p for p in self.parameters.values() if p.ndim < 2], "weight_decay": 0.0}],
+            lr=course.lr, betas=(0.9, 0.98),
+        )  # fmt: skip
+        self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        if path.is_file():
+            self._load()
+
+    @property
+    def done(self) -> bool:
+        """Nothing is left to do."""
+        return self.step >= self.course.steps
+
+    def advance(self, minutes: float, loss_of_step: Callable[[int], dict[str, Tensor]]) -> None:
+        """Trains for so many minutes, or to the end.
+
+        Args:
+            loss_of_step: step -> losses by name; their sum is minimised. All chance in it must follow from the step.
+        """
+        ends, saved = time.monotonic() + 60 * minutes, time.monotonic()
+        seen: dict[str, float] = {}
+        bar = tqdm(total=self.course.steps, initial=self.step, desc=self.path.stem, unit="step", mininterval=10)
+        while not self.done and time.monotonic() < ends:
+            for name, value in self._step(loss_of_step).items():
+                seen[name] = value + 0.99 * (seen.get(name, value) - value)
+            bar.update()
+            if self.step % 50 == 0:
+                bar.set_postfix_str(" ".join(f"{name} {value:.4f}" for name, value in seen.items()), refresh=False)
+            if time.monotonic() - saved > _SAVE_EVERY_S:
+                self.save()
+                saved = time.monotonic()
+        bar.close()
+        self.save()
+
+    def _step(self, loss_of_step: Callable[[int], dict[str, Tensor]]) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.course.rate(self.step)
+        losses = loss_of_step(self.step)
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        kept = min(_KEPT, self.step / (self.step + 10))
+        for name, parameter in self.parameters.items():
+            self.average[name].lerp_(parameter.detach(), 1 - kept)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def save(self) -> None:
+        """Writes the file; a kill leaves the one before."""
+        state = {f"weight.{name}": value.detach() for name, value in self.parameters.items()}
+        state |= {f"average.{name}": value for name, value in self.average.items()}
+        for name, parameter in self.parameters.items():
+            moments = self.optimizer.state.get(parameter, {})
+            state |= {f"{key}.{name}": moments[key] for key in ("exp_avg", "exp_avg_sq") if key in moments}
+        with files.atomic_path(self.path) as temporary:
+            save_file({name: value.contiguous() for name, value in state.items()}, temporary, {"step": str(self.step)})
+
+    def _load(self) -> None:
+        with safe_open(self.path, "pt") as file:
+            names, self.step = set(file.keys()), int(file.metadata()["step"])
+            missing = [name for name in self.parameters if f"weight.{name}" not in names]
+            if missing:
+                raise TrainingError(f"{self.path} is of another network (no {missing[0]}): delete it to start afresh")
+            for name, parameter in self.parameters.items():
+                parameter.data.copy_(file.get_tensor(f"weight.{name}"))
+                self.average[name].copy_(file.get_tensor(f"average.{name}"))
+                if f"exp_avg.{name}" in names:
+                    moments = {key: file.get_tensor(f"{key}.{name}") for key in ("exp_avg", "exp_avg_sq")}
+                    self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
+        logger.info("%s: goes on at step %d", self.path.name, self.step)
+
+    def use_average(self) -> None:
+        """Puts the running average in the place of the weights."""
+        for name, parameter in self.parameters.items():
+            parameter.data.copy_(self.average[name])
+
+
+def read_course(path: Path, kind: type[Course]) -> Course:
+    """Reads a course from a TOML file.
+
+    Raises:
+        TrainingError: it is no TOML, or a key is unknown or out of range.
+    """
+    from lora_studio.settings import read_toml, validate
+
+    return validate(kind, read_toml(path, TrainingError), path, TrainingError)
+
+
+def describe(course: Course) -> str:
+    """One line for the log."""
+    return json.dumps(course.model_dump())

@@ -1,0 +1,112 @@
+"""Trains nova-nano's transformer and text encoder together: `python -m lora_studio.nano.train_backbone recipes/nano/backbone.toml`.
+
+First on stills (text to image), then on clips and stills in turn. The loss is the one adapters are trained with. The text
+encoder learns along, because a small Phi that has read nothing knows nothing; after this it is frozen, as the published one is.
+"""
+
+import random
+from pathlib import Path
+from typing import Annotated, Final
+
+import torch
+import typer
+from pydantic import Field
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PhiModel
+
+from lora_studio import files
+from lora_studio.errors import run_command
+from lora_studio.nano import sizes
+from lora_studio.nano.build import phi_config, write_part, write_weights
+from lora_studio.nano.latents import Latents, encode_lessons
+from lora_studio.nano.lessons import Lessons, compose_caption, mirrored
+from lora_studio.nano.progress import Course, Progress, read_course
+from lora_studio.nova.schedules import FlowMatchScheduler
+from lora_studio.nova.transformer import NOVATransformer3DModel
+from lora_studio.training.objective import draw, training_loss
+
+MOTION_FLOW: Final = 5.0
+
+
+class BackboneCourse(Course):
+    """How transformer and text encoder are trained."""
+
+    stills_share: float = Field(default=0.6, ge=0, le=1)  # of the steps, the first ones: stills alone
+    clip_batch_size: int = Field(default=12, ge=1)
+    loss_repeat: int = Field(default=4, ge=1)
+    null_prompts: float = Field(default=0.1, ge=0, le=1)
+
+
+class Pupil(nn.Module):
+    """What is trained: both networks under one roof."""
+
+    def __init__(self, tokenizer_folder: Path) -> None:
+        super().__init__()
+        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+        self.text_encoder = PhiModel(phi_config())
+        self.transformer = NOVATransformer3DModel(**sizes.TRANSFORMER)
+
+    def encode(self, captions: list[str]) -> list[Tensor]:
+        """Captions -> rows (n_i, D_text) each, with gradients; "" has none."""
+        ids = [torch.tensor(self.tokenizer(text)["input_ids"][: sizes.TEXT_ROWS], dtype=torch.long) for text in captions]
+        padded = nn.utils.rnn.pad_sequence(ids, batch_first=True)  # (B, L): what is padded on the right no valid row sees
+        rows = self.text_encoder(input_ids=padded, use_cache=False).last_hidden_state
+        return [row[: len(tokens)] for row, tokens in zip(rows, ids, strict=True)]
+
+
+def caption_of(lessons: Lessons, index: int, mirror: bool, null_prompts: float, chance: random.Random) -> str:
+    """A caption for a lesson, or now and then the null prompt."""
+    truth = lessons.truths[index]
+    tags = mirrored(truth["tags"]) if mirror else truth["tags"]
+    return "" if chance.random() < null_prompts else compose_caption(truth["content"], tags, chance)
+
+
+def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, clips: Latents) -> dict[str, Tensor]:
+    """The loss of one step; all chance in it follows from the step."""
+    chance = random.Random(f"{course.seed}/{step}")
+    moving = step >= course.stills_share * course.steps and step % 2 == 1
+    first_frames = not moving and chance.random() < len(clips.lessons) / (len(clips.lessons) + len(stills.lessons))
+    source, count = (clips if moving or first_frames else stills), (course.clip_batch_size if moving else course.batch_size)
+    indices = [chance.randrange(len(source.lessons)) for _ in range(count)]
+    mirror = [chance.random() < 0.5 for _ in indices]
+    latents = source.rows(indices, mirror)
+    latents = latents if moving else latents[:, :, :1]
+    captions = [caption_of(source.lessons, i, flip, course.null_prompts, chance) for i, flip in zip(indices, mirror, strict=True)]
+    draws = draw(course.seed, step, range(count), tuple(latents.shape), pupil.transformer.num_patches, course.loss_repeat)
+    with torch.autocast("cpu", torch.bfloat16):
+        text = pupil.encode(captions)
+        flow = torch.full((count,), MOTION_FLOW)
+        losses = training_loss(pupil.transformer, FlowMatchScheduler(shift=1.0), latents, text, flow, draws)
+    return {"clips" if moving else "stills": losses.total}
+
+
+def train(course_file: Path, work: Path, model: Path, minutes: float) -> None:
+    """Goes on with the training in `work`, from the VAE and the tokenizer in `model`; writes both networks there."""
+    course = read_course(course_file, BackboneCourse)
+    assert isinstance(course, BackboneCourse)
+    stills, clips = (Lessons(work / "lessons", kind) for kind in ("stills", "clips"))
+    for lessons in (stills, clips):
+        encode_lessons(lessons, model, work / "latents")
+    torch.manual_seed(course.seed)
+    pupil = Pupil(model / "tokenizer")
+    progress = Progress(pupil, course, work / "backbone.safetensors")
+    sources = (Latents(stills, work / "latents"), Latents(clips, work / "latents"))
+    progress.advance(minutes, lambda step: loss_of(pupil, course, step, *sources))
+    progress.use_average()
+    write_part(model / "transformer", sizes.TRANSFORMER, pupil.transformer)
+    write_weights(model / "text_encoder" / "model.safetensors", pupil.text_encoder.state_dict())
+    files.write_json(work / "backbone.json", {"step": progress.step})
+
+
+def main(
+    course: Annotated[Path, typer.Argument(help="recipes/nano/backbone.toml")],
+    work: Annotated[Path, typer.Option(help="Folder of the lessons and of the progress.")],
+    model: Annotated[Path, typer.Option(help="The model folder: its VAE is read, transformer and text encoder are written.")],
+    minutes: Annotated[float, typer.Option(help="Stop after so many; the next call goes on.")] = 1e6,
+) -> None:
+    """Train nova-nano's transformer and text encoder."""
+    run_command(lambda: train(course, work, model, minutes))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,152 @@
+"""Trains nova-nano's causal video VAE on lessons: `python -m lora_studio.nano.train_vae recipes/nano/vae.toml --work FOLDER`.
+
+First crops of single frames, then crops of clips, at last whole clips and stills, because the norms look at the whole picture.
+What is minimised: absolute error of pixels and of their differences to the neighbours in space and time, and a little KL. The
+decoder sees latents with some noise added, as the backbone's will have.
+
+B batch, F pixel frames, H W pixels.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import torch
+import typer
+from pydantic import Field
+from torch import Tensor, nn
+
+from lora_studio import files
+from lora_studio.errors import run_command
+from lora_studio.nano import sizes
+from lora_studio.nano.build import write_part
+from lora_studio.nano.lessons import Lessons, as_pixels
+from lora_studio.nano.progress import Course, Progress, read_course
+from lora_studio.nova.vae import AutoencoderKLOpenSora, sample_moments
+from lora_studio.nova.vae_layers import Downsample, FrameAttention, FrameResnet, Resnet, Upsample
+
+_CROP: Final = (64, 96)
+
+
+class VaeCourse(Course):
+    """How the VAE is trained."""
+
+    frames_until: float = Field(default=0.5, ge=0, le=1)  # share of the steps that see crops of single frames
+    crops_until: float = Field(default=0.8, ge=0, le=1)  # share of the steps after which pictures are whole
+    kl: float = Field(default=2e-4, ge=0)
+    latent_noise: float = Field(default=0.05, ge=0)  # standard deviation, of the latents' own
+    decoder_only: bool = False
+
+
+def start_straight_(vae: AutoencoderKLOpenSora) -> None:
+    """Starts as an almost linear network that averages on the way down and repeats on the way up.
+
+    From PyTorch's own start the error of crops stays at 0.19 after 400 steps, from this one it is 0.12.
+    """
+    for module in vae.modules():
+        if isinstance(module, Resnet | FrameResnet):
+            _zero_(module.conv2)
+            if module.conv_shortcut is not None:
+                nn.init.orthogonal_(module.conv_shortcut.weight.data.flatten(1))
+        elif isinstance(module, FrameAttention):
+            _zero_(module.to_out[0])
+        elif isinstance(module, Downsample | Upsample):
+            weight, same = module.conv.weight.data, torch.arange(len(module.conv.weight))
+            weight.mul_(0.1)
+            if isinstance(module, Upsample):
+                weight[same, same, -1, 1, 1] += 1
+            elif weight.ndim == 4:
+                weight[same, same, :2, :2] += 1 / 4
+            else:
+                weight[same, same, 1:, :2, :2] += 1 / 8
+    last = vae.quant_conv
+    assert isinstance(last, nn.Conv3d)
+    assert last.bias is not None
+    last.weight.data[4:] *= 0.1
+    last.bias.data[4:] = -6.0  # little noise at first: the means have yet to grow
+
+
+def _zero_(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+def loss_of(vae: AutoencoderKLOpenSora, pixels: Tensor, course: VaeCourse, generator: torch.Generator) -> dict[str, Tensor]:
+    """The losses of (B, 3, F, H, W) pixels in -1..1."""
+    with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(not course.decoder_only):
+        moments = vae.encode(pixels).parameters.float()
+    latents = sample_moments(moments, torch.randn(moments[:, :4].shape, generator=generator))
+    latents = latents + course.latent_noise * latents.detach().std() * torch.randn(latents.shape, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16), torch.enable_grad():
+        error = vae.decode(latents).float() - pixels
+    mean, log_variance = moments.chunk(2, dim=1)
+    kl = 0.5 * (mean.square() + log_variance.clamp(-30, 20).exp() - 1 - log_variance).mean()
+    edges = sum(error.diff(dim=dim).abs().mean() for dim in (2, 3, 4) if error.shape[dim] > 1)
+    assert isinstance(edges, Tensor)
+    return {"pixels": error.abs().mean(), "edges": edges, "kl": course.kl * kl}
+
+
+def batch_of(step: int, course: VaeCourse, clips: Lessons, stills: Lessons | None) -> tuple[Tensor, torch.Generator]:
+    """The pixels of one step, and the generator for its noise."""
+    chance = np.random.default_rng((course.seed, step))
+    generator = torch.Generator().manual_seed(int(chance.integers(2**62)))
+    whole, alone = step >= course.crops_until * course.steps, step < course.frames_until * course.steps
+    source = stills if whole and stills is not None and step % 2 else clips
+    count = 1 if whole and source is clips else 2 * course.batch_size if alone else course.batch_size
+    frames = [_cut(source.frames(int(chance.integers(len(source)))), chance, whole, alone) for _ in range(count)]
+    return as_pixels(frames), generator
+
+
+def _cut(frames: np.ndarray, chance: np.random.Generator, whole: bool, alone: bool) -> np.ndarray:
+    """A crop (or all) of (F, H, W, 3), or of one of its frames, mirrored half of the time."""
+    if alone:
+        frames = frames[int(chance.integers(len(frames)))][None]
+    if not whole:
+        top, left = (int(chance.integers(size - crop + 1)) for size, crop in zip(frames.shape[1:3], _CROP, strict=True))
+        frames = frames[:, top : top + _CROP[0], left : left + _CROP[1]]
+    return np.ascontiguousarray(frames[:, :, ::-1] if chance.random() < 0.5 else frames)
+
+
+def statistics(vae: AutoencoderKLOpenSora, clips: Lessons, count: int = 128) -> dict[str, float]:
+    """Shift and scale that bring the latents to mean 0 and deviation 1."""
+    with torch.inference_mode():
+        means = [vae.encode(as_pixels([clips.frames(index)])).mean for index in range(0, len(clips), max(1, len(clips) // count))]
+    latents = torch.cat(means)
+    return {"shift_factor": float(latents.mean()), "scaling_factor": float(1 / latents.std())}
+
+
+def train(course_file: Path, work: Path, minutes: float, out: Path | None) -> None:
+    """Goes on with the training in `work`; writes the VAE to `out` once it is done."""
+    course = read_course(course_file, VaeCourse)
+    assert isinstance(course, VaeCourse)
+    clips = Lessons(work / "lessons", "clips")
+    stills = Lessons(work / "lessons", "stills") if any((work / "lessons").glob("stills_*.npy")) else None
+    torch.manual_seed(course.seed)
+    vae = AutoencoderKLOpenSora(**sizes.VAE)
+    start_straight_(vae)
+    progress = Progress(vae, course, work / "vae.safetensors")
+
+    def loss_of_step(step: int) -> dict[str, Tensor]:
+        pixels, generator = batch_of(step, course, clips, stills)
+        return loss_of(vae, pixels, course, generator)
+
+    progress.advance(minutes, loss_of_step)
+    if out is not None:
+        progress.use_average()
+        config: dict[str, Any] = {**sizes.VAE, **statistics(vae.eval(), clips)}
+        write_part(out / "vae", config, vae)
+        files.write_json(work / "vae.json", {"step": progress.step})
+
+
+def main(
+    course: Annotated[Path, typer.Argument(help="recipes/nano/vae.toml")],
+    work: Annotated[Path, typer.Option(help="Folder of the lessons and of the progress.")],
+    minutes: Annotated[float, typer.Option(help="Stop after so many; the next call goes on.")] = 1e6,
+    out: Annotated[Path | None, typer.Option(help="The model folder to write the VAE to.")] = None,
+) -> None:
+    """Train nova-nano's video VAE."""
+    run_command(lambda: train(course, work, minutes, out))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,79 @@
+"""Lessons and their captions: numbered, never of a held-out brand, mirrored with the right words."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_tools.stage import lessons as rendered
+from data_tools.stage.brands import ACME, HELD_OUT, LUMEN, NORTH, RIVAL
+from data_tools.stage.colours import colour_name
+from data_tools.stage.scene import describe
+from lora_studio.errors import TrainingError
+from lora_studio.nano.lessons import Lessons, as_pixels, compose_caption, mirrored
+from lora_studio.taxonomy import AXES
+
+
+def test_lessons_never_show_a_brand_of_the_proof() -> None:
+    assert {(kit.product.shape, colour_name(kit.product.body)) for kit in (ACME, RIVAL, LUMEN, NORTH)} <= HELD_OUT
+    drawn = [rendered.lesson("stills", number).scene.product for number in range(600)]
+    assert not {(product.shape, colour_name(product.body)) for product in drawn} & HELD_OUT
+    shapes = {product.shape for product in drawn}
+    assert {"bottle", "can", "jar"} <= shapes, "the shapes themselves are learned"
+    assert {"red", "purple", "orange"} <= {colour_name(product.body) for product in drawn}, "and so are the colours"
+
+
+def test_a_lesson_follows_from_its_number() -> None:
+    assert rendered.lesson("clips", 7) == rendered.lesson("clips", 7)
+    assert rendered.lesson("clips", 7).scene != rendered.lesson("clips", 8).scene
+    assert rendered.lesson("clips", 7).scene != rendered.lesson("stills", 7).scene
+    assert rendered.lesson("clips", 7, seed=1).scene != rendered.lesson("clips", 7).scene
+
+
+def test_strayed_colours_keep_their_names() -> None:
+    truth, scene = rendered.lesson("stills", 3).truth, rendered.lesson("stills", 3).scene
+    assert truth["body"] == colour_name(scene.product.body)
+    assert truth["body"] in truth["content"]
+    assert truth["tags"] == describe(scene)
+
+
+def test_files_hold_what_their_numbers_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendered, "LESSONS_A_FILE", 2)
+    monkeypatch.setattr("lora_studio.nano.lessons.LESSONS_A_FILE", 2)
+    monkeypatch.setattr(rendered, "HEIGHT", 16)
+    monkeypatch.setattr(rendered, "WIDTH", 24)
+    for start in (0, 2):
+        rendered._render_file(tmp_path, "clips", start, 0)
+    lessons = Lessons(tmp_path, "clips")
+    assert len(lessons) == 4
+    assert lessons.truths[3] == rendered.lesson("clips", 3).truth
+    assert lessons.frames(3).shape == (9, 16, 24, 3)
+    assert np.array_equal(lessons.frames(3), np.load(tmp_path / "clips_000002.npy")[1])
+    pixels = as_pixels([lessons.frames(0), lessons.frames(1)])
+    assert pixels.shape == (2, 3, 9, 16, 24)
+    assert torch.allclose((pixels[1, :, 2, 5, 6] + 1) * 127.5, torch.tensor(lessons.frames(1)[2, 5, 6]).float(), atol=1e-4)
+
+
+def test_no_lessons_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"holds no stills_\*\.npy: render some first with `data-tools lessons"):
+        Lessons(tmp_path, "stills")
+
+
+def test_a_mirror_swaps_left_and_right() -> None:
+    tags = {"light.direction": "side_left", "angle.movement": "pan_right", "angle.vertical": "low"}
+    assert mirrored(tags) == {"light.direction": "side_right", "angle.movement": "pan_left", "angle.vertical": "low"}
+    assert mirrored(mirrored(tags)) == tags
+
+
+def test_captions_say_only_what_is_true() -> None:
+    truth, chance = rendered.lesson("clips", 5).truth, random.Random(0)
+    wrong = [phrase for axis, values in AXES.items() for value, phrases in values.items() if truth["tags"][axis] != value
+             for phrase in phrases if not any(phrase in right for right in AXES[axis][truth["tags"][axis]])]  # fmt: skip
+    captions = [compose_caption(truth["content"], truth["tags"], chance) for _ in range(300)]
+    for caption in captions:
+        assert truth["content"] in caption
+        assert not [phrase for phrase in wrong if f" {phrase}," in caption or f" {phrase}." in caption]
+    assert len(set(captions)) > 200
+    assert any("lit from" in caption or "light" in caption for caption in captions)

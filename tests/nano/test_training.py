@@ -1,0 +1,132 @@
+"""The three trainings of nova-nano on a handful of drawn lessons: they run, resume, and write what loads."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data_tools.stage.lessons import lesson
+from lora_studio.nano import train_backbone, train_vae, train_vision
+from lora_studio.nano.build import build
+from lora_studio.nano.lessons import as_pixels
+from lora_studio.nano.progress import Course
+from lora_studio.nova import weights
+from lora_studio.nova.vae import AutoencoderKLOpenSora
+from lora_studio.vision import load_vision
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two drawn clips and two stills, and an untrained model set beside them."""
+    folder = tmp_path_factory.mktemp("nano_work")
+    (folder / "lessons").mkdir()
+    chance = np.random.default_rng(0)
+    for kind, num_frames in (("clips", 9), ("stills", 1)):
+        frames = np.repeat(np.repeat(chance.integers(0, 255, (2, 1, 8, 12, 3), dtype=np.uint8), 16, axis=2), 16, axis=3)
+        np.save(folder / "lessons" / f"{kind}_000000.npy", np.repeat(frames, num_frames, axis=1))
+        truths = [json.dumps(lesson(kind, number).truth) + "\n" for number in range(2)]
+        (folder / "lessons" / f"{kind}_000000.jsonl").write_text("".join(truths))
+    build(folder / "model", 0)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("lessons", "latents"):
+        monkeypatch.setattr(f"lora_studio.nano.{module}.LESSONS_A_FILE", 2)
+    monkeypatch.setattr("lora_studio.nano.latents._BATCH", {"clips": 2, "stills": 2})
+
+
+def _course(folder: Path, name: str, text: str) -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_vae_is_trained_and_its_latents_are_of_unit_size(work: Path) -> None:
+    course = _course(work, "vae", "steps = 4\nbatch_size = 1\nlr = 1e-4\nwarmup_steps = 1\n")
+    train_vae.train(course, work, 5.0, work / "model")
+    vae = weights.load_vae(work / "model")
+    pixels = as_pixels([np.load(work / "lessons" / "clips_000000.npy")[0]])
+    latents = torch.cat([vae.scale(vae.encode(pixels).mean), vae.scale(vae.encode(pixels.flip(1)).mean)])
+    assert latents.shape == (2, 4, 3, 16, 24)
+    assert 0.3 < float(latents.std()) < 3
+
+
+def test_the_straight_start_lets_pictures_through_its_residual_blocks() -> None:
+    torch.manual_seed(0)
+    vae = AutoencoderKLOpenSora(**train_vae.sizes.VAE)
+    train_vae.start_straight_(vae)
+    x = torch.randn(1, train_vae.sizes.VAE["block_out_channels"][-1], 2, 4, 6)
+    with torch.no_grad():
+        (through,) = vae.decoder.mid_block([x.clone()])
+        larger = vae.decoder.up_blocks[0].upsamplers[0]([x.clone()])[0]  # pyright: ignore[reportIndexIssue]
+    assert torch.equal(through, x)
+    assert float(torch.corrcoef(torch.stack([larger[:, :, 0, ::2, ::2].flatten(), x[:, :, 0].flatten()]))[0, 1]) > 0.9
+
+
+def test_transformer_and_text_encoder_are_trained_together(work: Path) -> None:
+    before = weights.load_text(work / "model").encode(["a red can"])[0]
+    lines = "steps = 4\nbatch_size = 2\nclip_batch_size = 1\nlr = 1e-3\nwarmup_steps = 1\nstills_share = 0.5\n"
+    course = _course(work, "backbone", lines)
+    train_backbone.train(course, work, work / "model", 5.0)
+    after = weights.load_text(work / "model").encode(["a red can"])[0]
+    assert not torch.equal(before, after)
+    assert weights.load_transformer(work / "model").num_patches == 96
+    assert json.loads((work / "backbone.json").read_text())["step"] == 4
+
+
+def test_the_pupil_reads_as_the_text_encoder_does(work: Path) -> None:
+    text = weights.load_text(work / "model")
+    pupil = train_backbone.Pupil(work / "model" / "tokenizer")
+    pupil.text_encoder.load_state_dict(text.model.state_dict())
+    captions = ["a red can", "", "the camera pans left across a blue table, lit from behind"]
+    for ours, theirs in zip(pupil.encode(captions), text.encode(captions), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_vision_model_is_trained_and_loads(work: Path) -> None:
+    course = _course(work, "vision", "steps = 3\nbatch_size = 4\nlr = 1e-3\nwarmup_steps = 1\n")
+    train_vision.train(course, work, work / "model", 5.0)
+    vision = load_vision(work / "model" / "open_clip")
+    frame = np.load(work / "lessons" / "stills_000000.npy")[0]
+    assert vision.embed_images(frame).shape == (1, 64)
+
+
+def test_training_shows_the_vision_model_what_it_will_be_shown(work: Path) -> None:
+    frame = np.load(work / "lessons" / "stills_000000.npy")[0, 0]
+    vision = load_vision(work / "model" / "open_clip")
+    shown = vision._preprocess(Image.fromarray(frame))
+    trained_on = train_vision.prepare(as_pixels([frame[None]])[:, :, 0])[0]
+    assert shown.shape == trained_on.shape
+    assert float((shown - trained_on).abs().mean()) < 0.02
+
+
+def test_a_text_fits_every_picture_it_is_true_of() -> None:
+    facts = [{"shape": "can", "body": "red"}, {"shape": "can", "body": "blue"}, {"card": "red"}]
+    claims = [{"shape": "can"}, {"shape": "can", "body": "blue"}, {"card": "red"}]
+    right = train_vision.fits(facts, claims)
+    assert right.tolist() == [[True, False, False], [True, True, False], [False, False, True]]
+    sure = torch.where(right, 50.0, -50.0)
+    assert float(train_vision.loss_of(sure, right)) < float(train_vision.loss_of(torch.zeros(3, 3), right))
+
+
+def test_claims_are_part_of_the_facts() -> None:
+    chance = random.Random(0)
+    facts = train_vision.facts_of(lesson("stills", 4).truth, flip=True)
+    for _ in range(200):
+        claims, text = train_vision.claim(facts, chance)
+        assert claims.items() <= facts.items()
+        assert text.strip(" ,")
+
+
+def test_courses_of_the_recipes_are_whole() -> None:
+    folder = Path(__file__).parents[2] / "recipes" / "nano"
+    kinds = {"vae": train_vae.VaeCourse, "backbone": train_backbone.BackboneCourse, "vision": Course}
+    assert {path.stem for path in folder.glob("*.toml")} == kinds.keys()
+    for name, kind in kinds.items():
+        assert isinstance(train_vae.read_course(folder / f"{name}.toml", kind), kind)
