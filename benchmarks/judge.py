@@ -1,0 +1,170 @@
+"""The judge of the learning proof: names shape, body colour, camera angle and light of a frame. Trained on stage renders alone.
+
+    python benchmarks/judge.py --lessons build/nano/lessons      # trains it (about ten minutes) and prints what it gets right
+
+It has never seen a generated picture, knows nothing of the model it judges, and its own mistakes on unseen renders are printed and
+kept, because no share it reports can be trusted beyond them. Blurred renders are among its lessons: what the autoencoder blurs
+should be judged by its content.
+
+Writes benchmarks/results/judge.safetensors and judge.json.
+
+B frames, H W pixels (64 x 96 inside).
+"""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from data_tools.stage.colours import NAMED
+from data_tools.stage.shapes import SHAPES
+from lora_studio import taxonomy
+from lora_studio.files import write_json
+from lora_studio.nano.lessons import Lessons, mirrored
+from lora_studio.nano.progress import Course, Progress
+from lora_studio.threads import share_cores
+
+RESULTS = Path(__file__).parent / "results"
+AXES: Final = {
+    "shape": tuple(SHAPES),
+    "colour": tuple(NAMED),
+    "angle": taxonomy.values("angle.vertical"),
+    "light": taxonomy.values("light.direction"),
+}
+HELD_BACK: Final = 1024  # the last so many stills are for measuring the judge
+_TRUTH: Final = {"shape": "shape", "colour": "body"}
+_TAGS: Final = {"angle": "angle.vertical", "light": "light.direction"}
+
+
+class Judge(nn.Module):
+    """A small residual network with one head for each axis; the last map keeps its places, because light has a side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (24, 48, 96, 128)
+        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.blocks = nn.ModuleList(_Block(i, o) for i, o in zip((widths[0], *widths[:-1]), widths, strict=True))
+        self.hidden = nn.Linear(widths[-1] * 4 * 6, 256)
+        self.heads = nn.ModuleDict({axis: nn.Linear(256, len(values)) for axis, values in AXES.items()})
+
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        """(B, 3, 64, 96) in -1..1 -> logits by axis, (B, values)."""
+        x = self.stem(frames)
+        for block in self.blocks:
+            x = block(x)
+        hidden = functional.dropout(functional.silu(self.hidden(x.flatten(1))), 0.1, self.training)
+        return {axis: head(hidden) for axis, head in self.heads.items()}
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, out_width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(4, width), nn.GroupNorm(4, out_width)
+        self.conv1 = nn.Conv2d(width, out_width, 3, padding=1)
+        self.conv2 = nn.Conv2d(out_width, out_width, 3, padding=1)
+        self.short = nn.Conv2d(width, out_width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C_out, H / 2, W / 2)."""
+        y = self.conv2(functional.silu(self.norm2(self.conv1(functional.silu(self.norm1(x))))))
+        return functional.avg_pool2d(y + self.short(x), 2)
+
+
+def prepare(frames: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) -> what the judge looks at, (B, 3, 64, 96)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, 1).float() / 127.5 - 1
+    return functional.interpolate(pixels, (64, 96), mode="bilinear", antialias=True)
+
+
+def answers_of(truth: dict, flip: bool = False) -> dict[str, int]:
+    """The right answer of each axis."""
+    tags = mirrored(truth["tags"]) if flip else truth["tags"]
+    words = {axis: truth[key] for axis, key in _TRUTH.items()} | {axis: tags[key] for axis, key in _TAGS.items()}
+    return {axis: AXES[axis].index(word) for axis, word in words.items()}
+
+
+def loss_of(judge: Judge, lessons: Lessons, course: Course, step: int) -> dict[str, Tensor]:
+    """Cross entropy of all axes on one batch, some of it blurred, some mirrored, brightness and noise a little off."""
+    chance = random.Random(f"{course.seed}/{step}")
+    generator = torch.Generator().manual_seed(chance.getrandbits(60))
+    indices = [chance.randrange(len(lessons) - HELD_BACK) for _ in range(course.batch_size)]
+    flips = [chance.random() < 0.5 for _ in indices]
+    frames = [lessons.frames(i)[0] for i in indices]
+    pixels = prepare(np.stack([frame[:, ::-1] if flip else frame for frame, flip in zip(frames, flips, strict=True)]))
+    if chance.random() < 0.5:
+        smaller = functional.interpolate(pixels, scale_factor=chance.uniform(0.25, 0.8), mode="bilinear", antialias=True)
+        pixels = functional.interpolate(smaller, (64, 96), mode="bilinear")
+    pixels = pixels * chance.uniform(0.93, 1.05) + 0.03 * torch.randn(pixels.shape, generator=generator)
+    answers = [answers_of(lessons.truths[i], flip) for i, flip in zip(indices, flips, strict=True)]
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = judge(pixels)
+    return {axis: functional.cross_entropy(rows.float(), torch.tensor([a[axis] for a in answers])) for axis, rows in logits.items()}
+
+
+def judge_frames(judge: Judge, frames: np.ndarray) -> dict[str, Tensor]:
+    """uint8 (B, H, W, 3) -> probabilities by axis, (B, values)."""
+    with torch.inference_mode():
+        return {axis: rows.softmax(-1) for axis, rows in judge(prepare(frames)).items()}
+
+
+def load_judge() -> Judge:
+    """The trained judge.
+
+    Raises:
+        SystemExit: it was not trained yet.
+    """
+    path = RESULTS / "judge.safetensors"
+    if not path.is_file():
+        raise SystemExit(f"{path} is missing: train the judge first with `python benchmarks/judge.py --lessons FOLDER`")
+    judge = Judge()
+    judge.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    return judge.eval()
+
+
+def accuracy(judge: Judge, lessons: Lessons, scales: tuple[str, ...] | None) -> dict[str, float]:
+    """Share of right answers on the lessons held back; `scales` keeps some shot sizes only."""
+    unseen = range(len(lessons) - HELD_BACK, len(lessons))
+    indices = [i for i in unseen if scales is None or lessons.truths[i]["tags"]["angle.scale"] in scales]
+    right: dict[str, list[bool]] = {axis: [] for axis in AXES}
+    for index in indices:
+        found = judge_frames(judge, lessons.frames(index))
+        for axis, answer in answers_of(lessons.truths[index]).items():
+            right[axis].append(int(found[axis][0].argmax()) == answer)
+    return {axis: round(sum(hits) / len(hits), 3) for axis, hits in right.items()}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lessons", type=Path, required=True, help="folder of `data-tools lessons`")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many; the next call goes on")
+    arguments = parser.parse_args()
+    share_cores()
+    lessons, course = Lessons(arguments.lessons, "stills"), Course(steps=arguments.steps, batch_size=64, lr=1e-3, weight_decay=0.05)
+    torch.manual_seed(0)
+    judge = Judge()
+    progress = Progress(judge, course, arguments.lessons.parent / "judge.safetensors")
+    progress.advance(arguments.minutes, lambda step: loss_of(judge, lessons, course, step))
+    progress.use_average()
+    save_file({name: value.half() for name, value in judge.eval().state_dict().items()}, RESULTS / "judge.safetensors")
+    told = {
+        "steps": progress.step,
+        "stills": len(lessons) - HELD_BACK,
+        "right on unseen renders": accuracy(judge, lessons, None),
+        "of those medium_wide to medium_close_up": accuracy(judge, lessons, ("medium_wide", "medium", "medium_close_up")),
+    }
+    write_json(RESULTS / "judge.json", told)
+    sys.stdout.write(f"{told}\n")
+
+
+if __name__ == "__main__":
+    main()
