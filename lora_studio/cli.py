@@ -183,6 +183,8 @@ def _parity(folder: Path, as_json: bool) -> None:
         print(f"error: {fault}", file=sys.stderr)
         raise SystemExit(3) from None
     print(json.dumps(report.as_json(reports), indent=2) if as_json else "\n".join(report.as_lines(reports)))
+    for damaged in (found for found in reports if found.fault):
+        print(f"error: {damaged.name}: {damaged.fault}", file=sys.stderr)
     raise SystemExit(report.status_of(reports))
 
 
@@ -347,10 +349,12 @@ def _merge(folder: Path, name: str, to: Path, strength: float) -> None:
     if name not in runs:
         raise TrainingError(f"no finished run {name!r} in {workspace.runs}; there are: {', '.join(runs) or 'none'}")
     from lora_studio.adapters.storage import load_adapter, merge_adapter
+    from lora_studio.generation.plan import Base, check_adapter
     from lora_studio.nova import weights
     from lora_studio.wall import read_manifest
 
-    source = weights.find_model(read_manifest(workspace)["model"])
+    source = weights.find_model(model_name := read_manifest(workspace)["model"])
+    check_adapter(runs[name], Base(model_name, weights.model_sha256(source), weights.clip_shape(source)))
     model: Any = merge_adapter(load_adapter(weights.load_transformer(source), runs[name].adapter, strength))
     weights.save_checkpoint(model, source, to)
     print(f"wrote {to}: a model folder like any other, with {name} at strength {strength:g} inside")
@@ -377,7 +381,7 @@ def _model_verify(name: str) -> None:
 
 
 def _model_info(name: str) -> None:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     from lora_studio.nova import weights
 
@@ -389,6 +393,9 @@ def _model_info(name: str) -> None:
     for part in ("transformer", "vae", "text_encoder"):
         count = 0
         for path in sorted((folder / part).glob("*.safetensors")):
-            with safe_open(path, framework="numpy") as tensors:
-                count += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+            try:
+                with safe_open(path, framework="numpy") as tensors:
+                    count += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+            except SafetensorError as fault:
+                raise ModelError(f"{path} is damaged ({fault}): fetch it again") from None
         print(f"{part}: {count:,} values, sha256 {weights.model_sha256(folder, part)}")

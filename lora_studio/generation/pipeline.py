@@ -18,7 +18,8 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.utils.outputs import BaseOutput
 from PIL import Image
-from safetensors.torch import load_file
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lora_studio.errors import AdapterError, ModelError
@@ -33,6 +34,11 @@ from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora, pixe
 logger = logging.getLogger(__name__)
 
 _LORA = "pytorch_lora_weights.safetensors"
+_ARGUMENTS = {  # of the pipeline -> of SamplerSettings
+    "num_inference_steps": "num_steps", "num_diffusion_steps": "num_diffusion_steps", "guidance_scale": "guidance",
+    "min_guidance_scale": "min_guidance", "guidance_trunc": "guidance_trunc", "guidance_renorm": "guidance_renorm",
+    "image_guidance_scale": "image_guidance", "guidance_every": "guidance_every", "motion_flow": "motion_flow",
+}  # fmt: skip
 
 
 @dataclass
@@ -73,6 +79,7 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
 
     model_cpu_offload_seq = "text_encoder->transformer->vae"
     _lora_loadable_modules: ClassVar[list[str]] = ["transformer"]
+    _folder: Path | None = None  # where it was loaded from; adapters name the base they were trained on
 
     def __init__(
         self,
@@ -110,7 +117,9 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
             quantise_(transformer, quantization_config)
         vae = weights.load_vae(folder, dtype=pixel_dtype(torch_dtype))
         scheduler = weights.load_scheduler_component(folder)
-        return cls(words.tokenizer, words.model, vae, transformer, scheduler)
+        pipeline = cls(words.tokenizer, words.model, vae, transformer, scheduler)
+        pipeline._folder = folder
+        return pipeline
 
     def load_lora_weights(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, source: str | Path, adapter_name: str = "default"
@@ -118,20 +127,40 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
         """Puts on an adapter that was trained here: its folder, its `diffusers/` folder, or that file.
 
         Raises:
-            AdapterError: there is no adapter, or it is for another backbone.
+            AdapterError: there is no adapter, it is damaged or not whole, or it is for another backbone.
         """
         path = Path(source)
         found = [p for p in (path, path / _LORA, path / "diffusers" / _LORA) if p.is_file()]
         if not found:
             raise AdapterError(f"no adapter in {path}: {_LORA} is missing")
-        state = load_file(found[0])
-        layers = dict(self.transformer.named_modules())
-        for key, value in state.items():
-            layer = layers.get(key.removeprefix("transformer.").rpartition(".lora_")[0])
-            side = ("in_features", 1) if ".lora_A." in key else ("out_features", 0)  # sizes of a quantised weight do not say
-            if layer is None or getattr(layer, side[0], None) != value.shape[side[1]]:
-                raise AdapterError(f"{found[0]} is for another base: {key} {list(value.shape)} fits no layer of this one")
+        state = self._read_lora(found[0])
+        if adapter_name in getattr(self.transformer, "peft_config", {}):
+            raise AdapterError(f"an adapter named {adapter_name!r} is on already: give another adapter_name, or unload it first")
         self.transformer.load_lora_adapter(state, prefix="transformer", adapter_name=adapter_name)
+
+    def _read_lora(self, path: Path) -> dict[str, Tensor]:
+        """An adapter's tensors, each of them checked against this backbone."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                state, header = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        except SafetensorError as fault:
+            raise AdapterError(f"{path} is damaged ({fault}): copy it again") from None
+        trained_on = header.get("lora_studio.base_sha256")
+        if trained_on and self._folder is not None and trained_on != (ours := weights.model_sha256(self._folder)):
+            raise AdapterError(f"{path} is for another base: it was trained on {trained_on[:12]}, this one is {ours[:12]}")
+        layers, sides = dict(self.transformer.named_modules()), {"lora_A.weight": "in_features", "lora_B.weight": "out_features"}
+        names = {key.rpartition(".lora_")[0] for key in state}
+        missing = sorted({f"{name}.{side}" for name in names for side in sides} - set(state))
+        if missing or not state:
+            raise AdapterError(f"{path} is no whole adapter: it lacks {', '.join(missing[:3]) or 'every weight'}")
+        for key, value in state.items():
+            name, _, side = key.removeprefix("transformer.").removeprefix("base_model.model.").rpartition(".lora_")
+            wanted = getattr(layers.get(name), sides.get(f"lora_{side}", ""), None)  # sizes of a quantised weight do not say
+            if not key.startswith("transformer.") or wanted != value.shape[1 if side == "A.weight" else 0]:
+                raise AdapterError(f"{path} is for another base: {key} {list(value.shape)} fits no layer of this one")
+            if not torch.isfinite(value).all():
+                raise AdapterError(f"{path}: {key} holds values that are not finite numbers: train it again, or copy it again")
+        return state
 
     @torch.no_grad()
     def __call__(
@@ -166,20 +195,22 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
             TypeError: an argument of another name.
         """
         _check_output(output_type)
+        if not isinstance(num_videos_per_prompt, int) or num_videos_per_prompt < 1:
+            raise ModelError(f"num_videos_per_prompt must be 1 or more, got {num_videos_per_prompt!r}")
         text = self._rows(prompt, prompt_embeds, "prompt")
         text = [row for row in text for _ in range(num_videos_per_prompt)]
         negative = None
         if negative_prompt is not None or negative_prompt_embeds is not None:
             negative = self._rows(negative_prompt, negative_prompt_embeds, "negative_prompt")
             negative = [row for row in negative for _ in range(len(text) // len(negative))]
-        settings = SamplerSettings(
-            num_steps=num_inference_steps, num_diffusion_steps=num_diffusion_steps, guidance=max(1.0, float(guidance_scale)),
-            min_guidance=min_guidance_scale, guidance_trunc=float(guidance_trunc), guidance_renorm=float(guidance_renorm),
-            image_guidance=float(image_guidance_scale), guidance_every=guidance_every, motion_flow=float(motion_flow),
+        settings = _settings(
+            num_inference_steps=num_inference_steps, num_diffusion_steps=num_diffusion_steps, guidance_scale=guidance_scale,
+            min_guidance_scale=min_guidance_scale, guidance_trunc=guidance_trunc, guidance_renorm=guidance_renorm,
+            image_guidance_scale=image_guidance_scale, guidance_every=guidance_every, motion_flow=motion_flow,
         )  # fmt: skip
         first = None
         if image is not None:
-            first = encode_frames(self.vae, np.asarray(image)[None, None]).expand(len(text), -1, -1, -1, -1)
+            first = encode_frames(self.vae, _picture(image)[None, None]).expand(len(text), -1, -1, -1, -1)
         latents = generate_latents(
             cast(Any, self.transformer), weights.schedule_of(self.scheduler), text, settings,
             SeededNoise(_seeds(seed, generator, len(text))), first, negative, callback, max_latent_length,
@@ -192,8 +223,10 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
         if (texts is None) == (embeds is None):
             raise ModelError(f"give either {name} or {name}_embeds")
         if embeds is not None:
-            return list(embeds)
+            return [self._checked(row, name) for row in embeds]
         assert texts is not None
+        if (not texts and not isinstance(texts, str)) or not all(isinstance(text, str) for text in texts):
+            raise ModelError(f"{name} must be a text or a list of texts, got {texts!r}")
         encoder = TextEncoder(self.tokenizer, self.text_encoder, self.transformer.config.text_token_len)
         every = [texts] if isinstance(texts, str) else list(texts)
         for text in every:
@@ -202,18 +235,50 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
         return encoder.encode(every)
 
 
+    def _checked(self, row: Tensor, name: str) -> Tensor:
+        width, most = self.transformer.config.text_token_dim, self.transformer.config.text_token_len
+        if row.ndim != 2 or row.shape[1] != width or not torch.isfinite(row).all():
+            raise ModelError(f"{name}_embeds must be finite rows (n, {width}) for each text, got {tuple(row.shape)}")
+        if len(row) > most:
+            logger.warning("the model reads the first %d rows of %s_embeds; %d are never seen", most, name, len(row) - most)
+        return row
+
+
+def _settings(**given: Any) -> SamplerSettings:
+    """The sampler's settings out of this pipeline's arguments; faults name the arguments."""
+    table = {ours: given[theirs] for theirs, ours in _ARGUMENTS.items()}
+    try:
+        return SamplerSettings.model_validate(table)
+    except ValidationError as fault:
+        theirs = {ours: name for name, ours in _ARGUMENTS.items()}
+        lines = [f"{theirs[str(entry['loc'][0])]}: {entry['msg']}, got {entry['input']!r}" for entry in fault.errors()]
+        raise ModelError("; ".join(lines)) from None
+
+
+def _picture(image: Image.Image | np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3)."""
+    if isinstance(image, Image.Image):
+        return np.array(image.convert("RGB"))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ModelError(f"image must be a PIL picture or a uint8 array (H, W, 3), got {what}")
+    return image.copy()
+
+
 def _check_output(output_type: str) -> None:
     if output_type not in ("np", "pt", "pil", "uint8", "latent"):
         raise ModelError(f"output_type must be np, pt, pil, uint8 or latent, got {output_type!r}")
 
 
 def _seeds(seed: int | Sequence[int] | None, generator: torch.Generator | None, count: int) -> list[int]:
-    if isinstance(seed, int):
-        return [seed + index for index in range(count)]
+    if isinstance(seed, int | np.integer):
+        return [int(seed) + index for index in range(count)]
     if seed is not None:
+        if isinstance(seed, str | float) or not all(isinstance(one, int | np.integer) for one in seed):
+            raise ModelError(f"seed must be a whole number, or one for each clip, got {seed!r}")
         if len(seed) != count:
             raise ModelError(f"give one seed or {count}, one per clip; got {len(seed)}")
-        return list(seed)
+        return [int(one) for one in seed]
     if generator is None:
         return list(range(count))
     return torch.randint(2**62, (count,), generator=generator, device=generator.device).tolist()

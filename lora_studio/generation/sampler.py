@@ -128,7 +128,7 @@ def stream_latents(
     keyframes: Mapping[int, Tensor] | None = None,
 ) -> Iterator[Tensor]:
     """`generate_latents`, one frame (B, C, H, W) at a time."""
-    length, size = num_latents or transformer.num_latents, (transformer.config.image_dim, *transformer.latent_size)
+    length, size = _length(transformer, num_latents), (transformer.config.image_dim, *transformer.latent_size)
     given = _given_frames(first_latents, keyframes or {}, (len(text), *size), length)
     guidance = settings.as_guidance()
     condition = _read_prompts(transformer, text, negative, settings)  # (R, L, D)
@@ -138,6 +138,11 @@ def stream_latents(
     tick = _counter(progress, (length - len(given)) * len(rounds))
     for index in range(length):
         frame = given[index] if index in given else painter.paint(story.context(), tick)
+        if not torch.isfinite(frame).all():
+            raise ModelError(
+                f"latent frame {index} holds values that are not finite: text features, given frames or weights do, or half "
+                "precision overflowed; try float32"
+            )
         story.add(frame)
         yield frame
 
@@ -192,6 +197,14 @@ def _read_prompts(
     without = negative if negative is not None else [row[:0] for row in text]
     rows = text + without * (settings.as_guidance().num_branches - 1)
     return transformer.condition(rows, torch.full((len(rows),), settings.motion_flow))
+
+
+def _length(transformer: NOVATransformer3DModel, num_latents: int | None) -> int:
+    if num_latents is None:
+        return transformer.num_latents
+    if not isinstance(num_latents, int) or num_latents < 1:
+        raise ModelError(f"a clip has 1 or more latent frames (each after the first is four frames), got {num_latents!r}")
+    return num_latents
 
 
 def _given_frames(

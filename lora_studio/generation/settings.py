@@ -15,7 +15,7 @@ from lora_studio.settings import validate
 class SamplerSettings(BaseModel):
     """How a video is sampled. The published video model was shown with 128 steps, 100 diffusion steps and guidance 7."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     num_steps: int = Field(default=12, ge=1)  # patch sets per frame
     num_diffusion_steps: int = Field(default=16, ge=1)  # per patch set
@@ -41,10 +41,13 @@ def sampler_settings(given: Mapping[str, Any], sets: Sequence[str] = ()) -> Samp
         LoraStudioError: a pair is none, a key unknown or a value out of range; every fault is listed.
     """
     table = {key: value for key, value in given.items() if value is not None}
+    asked = set(table)
     for pair in sets:
         key, equals, text = pair.partition("=")
         if not equals:
             raise LoraStudioError(f"--set takes key=value, got {pair!r}")
+        if key.strip() in asked:
+            raise LoraStudioError(f"{key.strip()} is asked for twice, by an option of its own and by --set: give one of them")
         try:
             table[key.strip()] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:

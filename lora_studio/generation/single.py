@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lora_studio import files
 from lora_studio.adapters.side_by_side import wear_side_by_side
 from lora_studio.errors import FootageError, MediaError, TrainingError
-from lora_studio.generation.plan import Base
+from lora_studio.generation.plan import Base, check_adapter
 from lora_studio.generation.sampler import stream
 from lora_studio.generation.settings import SamplerSettings
 from lora_studio.generation.takes import Studio, open_studio, read_image
@@ -81,14 +81,16 @@ def make_order(workspace: Workspace, order: Order, settings: SamplerSettings) ->
         FootageError: a picture or the clip to go on from cannot be read, or is too short.
     """
     _check(order)
-    adapters = [_adapter(workspace, look) for look in order.looks]
     name = read_manifest(workspace)["model"]
     folder = weights.find_model(name)
     base = Base(name, weights.model_sha256(folder), weights.clip_shape(folder))
+    adapters = [_adapter(workspace, look, base) for look in order.looks]
     begin = _beginning(order, base, len(adapters))
-    keys = {math.ceil(at / 4): _rows(read_image(path, base)[:, 0], len(adapters)) for at, path in order.keyframes.items()}
+    keys = {at: _rows(read_image(path, base)[:, 0], len(adapters)) for at, path in _keys(order, base).items()}
+    if begin is not None and (inside := [at for at in keys if at <= (begin.shape[1] - 1) // 4]):
+        raise MediaError(f"a key frame falls on latent frame {inside[0]}, but the clip begins with the frames given: put it later")
     num_latents = 1 if order.is_still else (order.num_frames or base.shape.num_frames) // 4 + 1
-    studio = open_studio(folder, [text for text in (order.prompt, order.negative) if text])
+    studio = open_studio(folder, [text for text in (order.prompt, order.negative) if text is not None])
     with wear_side_by_side(studio.transformer, adapters, order.strength) as transformer:
         clips = _sample(studio, transformer, order, settings, begin, keys, num_latents)
         return _write(order, clips, base.shape.fps)
@@ -103,20 +105,36 @@ def _check(order: Order) -> None:
         )
     if order.image and order.video:
         raise MediaError("--from-image and --from-video both say how the clip begins: give one of them")
-    if order.num_frames is not None and order.num_frames % 4 != 1:
+    if order.num_frames is not None and (order.num_frames % 4 != 1 or order.num_frames < 1):
         near = max((order.num_frames - 1) // 4 * 4 + 1, 1)
         raise MediaError(f"--frames must be 1, 5, 9, 13, ... (4k + 1), got {order.num_frames}: {near} or {near + 4} would do")
     if len(set(order.looks)) < len(order.looks):
         raise MediaError(f"--look names a look twice: {', '.join(order.looks)}")
 
 
-def _adapter(workspace: Workspace, look: str) -> Path | None:
+def _adapter(workspace: Workspace, look: str, base: Base) -> Path | None:
     if look == BASE:
         return None
     runs = {run.name: run for run in finished_runs(workspace)}
     if look not in runs:
         raise TrainingError(f"--look must be {BASE} or a finished run ({', '.join(runs) or 'there is none yet'}), got {look}")
+    check_adapter(runs[look], base)
     return runs[look].adapter
+
+
+def _keys(order: Order, base: Base) -> dict[int, Path]:
+    """Latent frame -> picture; a latent frame after the first stands for four pixel frames."""
+    keys: dict[int, Path] = {}
+    last = (order.num_frames or base.shape.num_frames) - 1
+    for at, path in order.keyframes.items():
+        if at > last:
+            raise MediaError(f"--key {at}: the clip has frames 0 to {last}; ask for a longer one with --frames")
+        if (latent := math.ceil(at / 4)) in keys:
+            raise MediaError(
+                f"--key {at} and another fall on the same four frames ({4 * latent - 3} to {4 * latent}): keep one of them"
+            )
+        keys[latent] = path
+    return keys
 
 
 def _rows(values: np.ndarray, count: int) -> np.ndarray:

@@ -173,6 +173,9 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{path} is missing: the folder is incomplete")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as fault:
         raise ModelError(f"{path} is not valid JSON ({fault}): fetch it again") from None
+    if not isinstance(table, dict):
+        raise ModelError(f"{path} must hold a table of settings, got a {type(table).__name__}: fetch it again")
+    return table

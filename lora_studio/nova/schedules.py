@@ -189,7 +189,13 @@ class DDPMSchedule:
         return signal * noise.float() - spread * clean.float()
 
     def plan(self, num_steps: int) -> "DDPMPlan":
-        """Ancestral steps at the timesteps diffusers would take."""
+        """Ancestral steps at the timesteps diffusers would take.
+
+        Raises:
+            ModelError: more steps than the schedule has.
+        """
+        if num_steps > (most := self.scheduler.config["num_train_timesteps"]):
+            raise ModelError(f"this schedule has {most} timesteps, num_diffusion_steps asks for {num_steps}")
         scheduler = DDPMScheduler.from_config(self.scheduler.config)
         assert isinstance(scheduler, DDPMScheduler)
         scheduler.set_timesteps(num_steps)

@@ -51,6 +51,7 @@ __all__ = [
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 _TOKENIZERS = ("CodeGenTokenizerFast", "CodeGenTokenizer", "TokenizersBackend")  # the last: as transformers 5 writes it
+_PHI_KEYS = ("partial_rotary_factor", "rope_theta", "rope_scaling", "torch_dtype", "auto_map", "qk_layernorm", "model_type")
 _UNUSED_KEYS = ("latents_mean", "latents_std", "double_z")  # written into VAE configs, used by no NOVA model
 
 
@@ -86,11 +87,13 @@ def load_words(
     folder: Path, max_rows: int, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> TextEncoder:
     """`load_text` from a folder that need not hold anything but `tokenizer/` and `text_encoder/`."""
-    from transformers import AutoTokenizer, PhiModel
+    from transformers import PhiConfig, PhiModel
 
     place = folder / "text_encoder"
     weight_files(folder, "text_encoder")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    config = read_config(place / "config.json")
+    known_keys(place / "config.json", config, {*PhiConfig().to_dict(), *_PHI_KEYS})
+    tokenizer = _load_tokenizer(folder / "tokenizer")
     try:
         with _quiet_transformers():
             model, report = PhiModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
@@ -100,8 +103,21 @@ def load_words(
         raise ModelError(f"{place} has a damaged weight file ({fault}): fetch it again") from None
     if wrong := sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"])):
         raise ModelError(f"{place} does not fit its config.json: missing or misshapen are {_some(wrong)}")
+    if leftover := sorted(key for key in report["unexpected_keys"] if not key.startswith("lm_head.")):
+        raise ModelError(f"{place} does not fit its config.json: not in this model are {_some(leftover)}")
     _check_values(model.state_dict(), place)
     return TextEncoder(tokenizer, model.eval().requires_grad_(False).to(device), max_rows)
+
+
+def _load_tokenizer(place: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    kept = [name for name in ("tokenizer.json", "vocab.json") if (place / name).is_file()]
+    if not kept:
+        raise ModelError(f"{place} holds neither tokenizer.json nor vocab.json: the folder is incomplete")
+    for name in kept:
+        read_config(place / name)  # damaged JSON is told here: the library's own words name no file
+    return AutoTokenizer.from_pretrained(place, local_files_only=True)
 
 
 def load_scheduler(folder: Path) -> FlowMatchScheduler | DDPMSchedule:
@@ -122,6 +138,7 @@ def load_scheduler_component(folder: Path) -> DDPMScheduler | FlowMatchEulerDisc
     classes = {kind.__name__: kind for kind in (FlowMatchEulerDiscreteScheduler, DDPMScheduler)}
     if name not in classes:
         raise ModelError(f"{folder}: the scheduler is {name!r}; known are {', '.join(classes)}")
+    known_keys(folder / "scheduler" / "scheduler_config.json", config, inspect.signature(classes[name].__init__).parameters)
     scheduler = classes[name].from_config(config)
     assert isinstance(scheduler, DDPMScheduler | FlowMatchEulerDiscreteScheduler)
     return scheduler

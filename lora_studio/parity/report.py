@@ -1,5 +1,6 @@
 """Runs every recording found in a folder and says how far ours is from it. The one entry to this room."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 from lora_studio.errors import ModelError
 from lora_studio.parity import autoencoder, backbone, learning, sampling, schedules, whole, words
 from lora_studio.parity.manifests import check_manifest
-from lora_studio.parity.recordings import FACTS, Recording, Row
+from lora_studio.parity.recordings import FACTS, TENSORS, Recording, Row
 
-WITHIN, BEYOND, UNCHECKED = 0, 1, 2  # exit status
+logger = logging.getLogger(__name__)
+
+WITHIN, BEYOND, UNCHECKED, DAMAGED = 0, 1, 2, 3  # exit status
+_UNEXPECTED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError)  # of what a set may hold
 
 
 @dataclass(frozen=True)
@@ -22,25 +26,29 @@ class SetReport:
     rows: list[Row]
     not_checked: list[str]
     notes: list[str]
+    fault: str = ""  # why nothing of it could be read
 
     @property
     def status(self) -> int:
-        """BEYOND, UNCHECKED or WITHIN, the worst first."""
+        """BEYOND, DAMAGED, UNCHECKED or WITHIN, the first that holds."""
         if not all(row.ok for row in self.rows):
             return BEYOND
+        if self.fault:
+            return DAMAGED
         return UNCHECKED if self.not_checked or self.notes or not self.rows else WITHIN
 
 
 def replay_folder(folder: Path) -> Iterator[SetReport]:
-    """Replays a set, or every set and manifest in a folder of sets.
+    """Replays a set, or every set and manifest in a folder of sets. One that is damaged does not keep others from being replayed.
 
     Raises:
-        ModelError: there is no recording, or one is incomplete or damaged.
+        ModelError: there is no recording.
     """
-    sets = [path.parent for path in [folder / FACTS, *sorted(folder.glob(f"*/{FACTS}"))] if path.is_file()]
+    places = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
+    sets = [path for path in places if (path / FACTS).is_file() or (path / TENSORS).is_file()]
     manifests = sorted(folder.glob("manifest_*.json"))
     if not sets and not manifests:
-        raise ModelError(f"no recording in {folder}: a set is a folder with {FACTS} and golden.safetensors")
+        raise ModelError(f"no recording in {folder}: a set is a folder with {FACTS} and {TENSORS}")
     for path in sets:
         yield replay_set(path)
     for path in manifests:
@@ -48,13 +56,23 @@ def replay_folder(folder: Path) -> Iterator[SetReport]:
 
 
 def replay_set(folder: Path) -> SetReport:
-    """Replays one set."""
-    recording = Recording.open(folder)
-    kind, replays = _kind(recording)
-    for replay in replays:
-        replay(recording)
-    if not replays:
-        recording.notes.append("this kind of recording is not known here")
+    """Replays one set. What it lacks or holds beyond what is known ends in a note, and its tensors as not checked."""
+    try:
+        recording = Recording.open(folder)
+    except ModelError as fault:
+        return SetReport(folder.name, "damaged", [], [], [], str(fault))
+    kind, replays = "unknown", []
+    try:
+        kind, replays = _kind(recording)
+        for replay in replays:
+            replay(recording)
+        if not replays:
+            recording.notes.append("this kind of recording is not known here")
+    except ModelError as fault:
+        return SetReport(folder.name, kind, recording.rows, recording.not_checked, recording.notes, str(fault))
+    except _UNEXPECTED as fault:
+        logger.debug("%s", folder, exc_info=fault)
+        recording.notes.append(f"not replayed to its end: {type(fault).__name__}: {fault}".splitlines()[0])
     return SetReport(folder.name, kind, recording.rows, recording.not_checked, recording.notes)
 
 
@@ -64,7 +82,7 @@ def as_json(reports: list[SetReport]) -> dict[str, Any]:
         "sets": [
             {
                 "name": report.name, "kind": report.kind, "status": report.status, "not_checked": report.not_checked,
-                "notes": report.notes,
+                "notes": report.notes, "fault": report.fault,
                 "tensors": [{"key": r.key, "max_abs_error": r.error, "tolerance": r.tolerance, "ok": r.ok} for r in report.rows],
             }
             for report in reports
@@ -77,9 +95,9 @@ def as_json(reports: list[SetReport]) -> dict[str, Any]:
 
 
 def status_of(reports: list[SetReport]) -> int:
-    """Exit status of all: BEYOND before UNCHECKED before WITHIN."""
+    """Exit status of all: BEYOND before DAMAGED before UNCHECKED before WITHIN."""
     found = {report.status for report in reports}
-    return BEYOND if BEYOND in found else UNCHECKED if UNCHECKED in found else WITHIN
+    return next(status for status in (BEYOND, DAMAGED, UNCHECKED, WITHIN) if status in found)
 
 
 def as_lines(reports: list[SetReport]) -> Iterator[str]:
@@ -90,6 +108,7 @@ def as_lines(reports: list[SetReport]) -> Iterator[str]:
             yield f"  {'ok  ' if row.ok else 'FAIL'} {row.key}: error {row.error:.2e}, tolerance {row.tolerance:.1e}"
         yield from (f"  NOT CHECKED {key}" for key in report.not_checked)
         yield from (f"  note: {note}" for note in report.notes)
+        yield from ([f"  FAULT {report.fault}"] if report.fault else [])
     totals = as_json(reports)
     yield (
         f"{totals['compared']} compared in {len(reports)} sets, {totals['beyond']} beyond tolerance, "
@@ -99,7 +118,7 @@ def as_lines(reports: list[SetReport]) -> Iterator[str]:
 
 def _kind(recording: Recording) -> tuple[str, list[Callable[[Recording], None]]]:
     """A set's kind is told by what it holds, never by its name."""
-    if "in.x" in recording and "cond.c" in recording:
+    if "in.x" in recording and "arch" in recording.config:
         return "transformer", [backbone.replay, learning.replay, sampling.replay]
     if "cases" in recording.facts and (recording.folder / "pipeline").is_dir():
         return "pipeline", [whole.replay]
@@ -113,8 +132,11 @@ def _kind(recording: Recording) -> tuple[str, list[Callable[[Recording], None]]]
 
 
 def _manifest(path: Path) -> SetReport:
-    found = check_manifest(path)
-    want, have = found.pop("parameters")
+    try:
+        found = check_manifest(path)
+        want, have = found.pop("parameters")
+    except (ModelError, *_UNEXPECTED) as fault:
+        return SetReport(path.stem, "damaged", [], [], [], f"{path}: not a manifest: {type(fault).__name__}: {fault}")
     rows = [Row(f"{name} names", float(len(names)), 0.0) for name, names in found.items()]
     rows.append(Row("parameters", float(abs(want - have)), 0.0))
     notes = [f"{name}: {', '.join(names[:5])}" for name, names in found.items() if names]

@@ -10,6 +10,8 @@ import torch
 from accelerate.hooks import CpuOffload, ModelHook, add_hook_to_module
 from diffusers import BitsAndBytesConfig
 from parity import SHARED
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from lora_studio.adapters.attach import adapter_parameters, attach_adapter, bare_transformer
 from lora_studio.adapters.storage import load_adapter, save_adapter
@@ -187,6 +189,34 @@ def test_adapters_for_another_base_are_refused(tmp_path: Path) -> None:
         NovaPipeline.from_pretrained("nano").load_lora_weights(tmp_path)
 
 
+def test_an_adapter_says_which_base_it_is_for_and_must_be_whole(tmp_path: Path) -> None:
+    pipeline = NovaPipeline.from_pretrained("nano")
+    section = AdapterSection.model_validate({"preset": "look", "rank": 4, "alpha": 6.0})
+    model = attach_adapter(weights.load_transformer(NANO), section, seed=1).model
+    save_adapter(model, tmp_path / "other", {"lora_studio.base_sha256": "0" * 64})
+    with pytest.raises(AdapterError, match="is for another base: it was trained on 000000000000, this one is"):
+        pipeline.load_lora_weights(tmp_path / "other")
+    save_adapter(model, tmp_path / "ours", {"lora_studio.base_sha256": weights.model_sha256(NANO)})
+    path = tmp_path / "ours" / "diffusers" / "pytorch_lora_weights.safetensors"
+    whole = load_file(path)
+    first = next(iter(whole))
+    for changed, message in (
+        ({}, "is no whole adapter: it lacks every weight"),
+        ({key: value for key, value in whole.items() if key != first}, "is no whole adapter: it lacks transformer"),
+        ({**whole, first: whole[first] * torch.nan}, "holds values that are not finite"),
+    ):
+        save_file(changed, path)
+        with pytest.raises(AdapterError, match=message):
+            pipeline.load_lora_weights(tmp_path / "ours")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(AdapterError, match="is damaged"):
+        pipeline.load_lora_weights(tmp_path / "ours")
+    save_file(whole, path)
+    pipeline.load_lora_weights(tmp_path / "ours")
+    with pytest.raises(AdapterError, match="an adapter named 'default' is on already"):
+        pipeline.load_lora_weights(tmp_path / "ours")
+
+
 def test_offloading_sees_every_call(pipeline: NovaPipeline) -> None:
     """`enable_model_cpu_offload` puts a hook before `forward`; NOVA is called by other names."""
     seen: list[str] = []
@@ -226,6 +256,36 @@ def test_compiled_parts_give_the_same() -> None:
     model.image_encoder.compile()
     model.image_decoder.compile()
     assert torch.allclose(model.encode_image(canvas, context, kept), want, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"num_inference_steps": 0}, "num_inference_steps: .*greater than or equal to 1, got 0"),
+        ({"guidance_scale": 0.5}, "guidance_scale: .*greater than or equal to 1, got 0.5"),
+        ({"guidance_scale": float("inf")}, "guidance_scale: .*finite"),
+        ({"guidance_every": 0, "image_guidance_scale": -1.0}, "image_guidance_scale: .*; guidance_every: "),
+        ({"max_latent_length": 0}, "1 or more latent frames .*, got 0"),
+        ({"max_latent_length": 2.5}, "got 2.5"),
+        ({"num_videos_per_prompt": 0}, "num_videos_per_prompt must be 1 or more, got 0"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"prompt": []}, r"prompt must be a text or a list of texts, got \[\]"),
+        ({"prompt": None, "prompt_embeds": [torch.zeros(3, 7)]}, r"prompt_embeds must be finite rows \(n, 128\) .* got \(3, 7\)"),
+        ({"prompt": None, "prompt_embeds": [torch.full((3, 128), torch.nan)]}, "must be finite rows"),
+        ({"image": np.zeros((128, 192, 3), np.float32)}, r"must be a PIL picture or a uint8 array \(H, W, 3\), got float32"),
+        ({"image": "a.png"}, "got str"),
+    ],
+)
+def test_arguments_out_of_range_are_named_as_they_were_given(pipeline: NovaPipeline, wrong: dict, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        pipeline(**{"prompt": PROMPT, **QUICK, **wrong})
+
+
+def test_a_picture_with_transparency_is_read_as_colours(pipeline: NovaPipeline) -> None:
+    picture = Image.new("RGBA", (192, 128), (200, 30, 40, 128))
+    with_alpha = pipeline(PROMPT, image=picture, **{**QUICK, "output_type": "latent"}).frames
+    without = pipeline(PROMPT, image=picture.convert("RGB"), **{**QUICK, "output_type": "latent"}).frames
+    assert torch.equal(with_alpha, without)
 
 
 def test_wrong_arguments_are_refused(pipeline: NovaPipeline, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,7 @@ def _change_config(path: Path, **changes: object) -> None:
 
 
 def test_the_shipped_set_is_small_and_whole() -> None:
-    assert sum(path.stat().st_size for path in NANO.rglob("*") if path.is_file()) < 12_000_000
+    assert sum(path.stat().st_size for path in NANO.rglob("*") if path.is_file()) < 24_000_000
     shape = weights.clip_shape(NANO)
     assert (shape.num_frames, shape.fps, shape.height, shape.width, shape.latent) == (9, 12.0, 128, 192, (4, 3, 16, 24))
     model = weights.load_transformer(NANO)
@@ -104,6 +104,38 @@ def test_unknown_config_keys_are_errors_that_name_them(copy: Path) -> None:
         weights.load_transformer(copy)
     _change_config(copy / "vae" / "config.json", scaling_faktor=1.0)
     with pytest.raises(ModelError, match="scaling_faktor; did you mean scaling_factor"):
+        weights.load_vae(copy)
+
+
+def test_the_text_encoder_is_held_to_its_config(copy: Path) -> None:
+    path = copy / "text_encoder" / "config.json"
+    original = path.read_text()
+    _change_config(path, num_hidden_layers=1)
+    with pytest.raises(ModelError, match=r"does not fit its config\.json: not in this model are .*layers\.1"):
+        weights.load_text(copy)
+    path.write_text(original)
+    _change_config(path, hidden_sizes=3)
+    with pytest.raises(ModelError, match="hidden_sizes; did you mean hidden_size"):
+        weights.load_text(copy)
+    path.write_text(original)
+    tokenizer = copy / "tokenizer" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text()[:500])
+    with pytest.raises(ModelError, match=r"tokenizer\.json is not valid JSON"):
+        weights.load_text(copy)
+    tokenizer.unlink()
+    with pytest.raises(ModelError, match=r"holds neither tokenizer\.json nor vocab\.json"):
+        weights.load_text(copy)
+
+
+def test_unknown_settings_of_the_scheduler_are_errors(copy: Path) -> None:
+    _change_config(copy / "scheduler" / "scheduler_config.json", shiftt=2.0)
+    with pytest.raises(ModelError, match="shiftt; did you mean shift"):
+        weights.load_scheduler(copy)
+
+
+def test_a_config_that_is_no_table_is_refused(copy: Path) -> None:
+    (copy / "vae" / "config.json").write_text("[1, 2]")
+    with pytest.raises(ModelError, match="must hold a table of settings, got a list"):
         weights.load_vae(copy)
 
 

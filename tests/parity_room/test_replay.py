@@ -105,6 +105,35 @@ def test_what_is_no_recording_or_a_damaged_one_is_said(copied: Path, tmp_path: P
     assert "golden.safetensors is damaged" in parity(copied).stderr
 
 
+def test_a_damaged_set_keeps_no_other_from_being_replayed(copied: Path, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "another")
+    (copied / "golden.json").unlink()
+    result = parity(tmp_path, "--json")
+    assert result.exit_code == 3
+    assert "golden.json is missing" in result.stderr
+    whole, damaged = json.loads(result.stdout)["sets"]
+    assert (whole["name"], whole["status"]) == ("another", 0)
+    assert len(whole["tensors"]) > 40
+    assert (damaged["name"], damaged["status"], damaged["tensors"]) == ("set", 3, [])
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda folder: change(folder, lambda tensors: tensors.update({"in.text2": torch.zeros(3, 32)})),
+        lambda folder: change(folder, lambda tensors: tensors.pop("mlp.z")),
+        lambda folder: (folder / "golden.json").write_text("{}"),
+        lambda folder: save_file({"stray": torch.zeros(1)}, folder / "weights.safetensors"),
+    ],
+)
+def test_what_is_lacking_or_too_much_ends_in_words(copied: Path, edit: Any) -> None:
+    edit(copied)
+    result = parity(copied)
+    assert result.exit_code in (1, 2, 3), result.output
+    assert isinstance(result.exception, SystemExit), "words, not a traceback"
+    assert any(word in result.stdout for word in ("not replayed to its end", "NOT CHECKED", "FAULT"))
+
+
 class Taking(Recording):
     """A recording that takes down what it would compare."""
 
