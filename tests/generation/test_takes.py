@@ -13,7 +13,7 @@ from lora_studio import files
 from lora_studio.adapters.attach import adapter_parameters, attach_adapter, bare_transformer
 from lora_studio.adapters.storage import load_adapter, save_adapter
 from lora_studio.brand import save_prompts
-from lora_studio.errors import FootageError, MediaError, TrainingError
+from lora_studio.errors import AdapterError, FootageError, MediaError, TrainingError
 from lora_studio.generation.sampler import generate
 from lora_studio.generation.settings import SamplerSettings
 from lora_studio.generation.single import Order, make_order
@@ -216,6 +216,26 @@ def test_a_key_frame_is_shown_where_it_was_asked_for(drawn: Workspace, tmp_path:
     assert np.abs(keyed[8] - free[8]).mean() > np.abs(keyed[0] - free[0]).mean()
 
 
+def test_two_key_frames_on_one_latent_frame_are_refused(drawn: Workspace, tmp_path: Path) -> None:
+    picture = tmp_path / "key.png"
+    Image.fromarray(np.full((128, 192, 3), 220, np.uint8)).save(picture)
+    with pytest.raises(MediaError, match=r"--key 6 and another fall on the same four frames \(5 to 8\)"):
+        make_order(drawn, Order("a red cup", tmp_path / "a.mp4", keyframes={5: picture, 6: picture}), QUICK)
+    with pytest.raises(MediaError, match="a key frame falls on latent frame 0, but the clip begins with the frames given"):
+        make_order(drawn, Order("a red cup", tmp_path / "a.mp4", image=picture, keyframes={0: picture}), QUICK)
+
+
+def test_the_null_prompt_makes_a_clip(drawn: Workspace, tmp_path: Path) -> None:
+    make_order(drawn, Order("", tmp_path / "nothing.mp4", seed=3), QUICK)
+    assert frames_of(tmp_path / "nothing.mp4", 9).shape == (9, 128, 192, 3)
+
+
+def test_a_look_of_another_base_is_refused(drawn: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "model_sha256", lambda *_: "f" * 64)
+    with pytest.raises(AdapterError, match="run calm was trained on .*, but the dataset's model is"):
+        make_order(drawn, Order("a red cup", tmp_path / "a.mp4", looks=("calm",)), QUICK)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -225,7 +245,9 @@ def test_a_key_frame_is_shown_where_it_was_asked_for(drawn: Workspace, tmp_path:
         ({"to": "still.png", "image": Path("a.png")}, MediaError, "are for clips"),
         ({"image": Path("a.png"), "video": Path("b.mp4")}, MediaError, "give one of them"),
         ({"num_frames": 16}, MediaError, r"4k \+ 1\), got 16: 13 or 17 would do"),
+        ({"num_frames": -3}, MediaError, r"4k \+ 1\), got -3: 1 or 5 would do"),
         ({"video": Path("nowhere.mp4")}, FootageError, "nowhere.mp4: no such file"),
+        ({"keyframes": {12: Path("a.png")}}, MediaError, "--key 12: the clip has frames 0 to 8"),
         ({"keyframes": {4: Path("nowhere.png")}}, FootageError, "nowhere.png: no such file"),
     ],
 )
