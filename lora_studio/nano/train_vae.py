@@ -10,12 +10,13 @@ B batch, F pixel frames, H W pixels.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import numpy as np
 import torch
 import typer
 from pydantic import Field
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -122,16 +123,29 @@ def _cut(frames: np.ndarray, chance: np.random.Generator, whole: bool, alone: bo
     return np.ascontiguousarray(frames[:, :, ::-1] if chance.random() < 0.5 else frames)
 
 
-def statistics(vae: AutoencoderKLOpenSora, clips: Lessons, count: int = 128) -> dict[str, float]:
-    """Shift and scale that bring the latents to mean 0 and deviation 1."""
+def whiten_(vae: AutoencoderKLOpenSora, clips: Lessons, count: int = 128) -> None:
+    """Brings every latent channel to mean 0 and deviation 1 and teaches the decoder to undo it; pixels stay as they are.
+
+    A backbone then learns the channels that carry colour as carefully as the one that carries light.
+    """
     with torch.inference_mode():
         means = [vae.encode(as_pixels([clips.frames(index)])).mean for index in range(0, len(clips), max(1, len(clips) // count))]
-    latents = torch.cat(means)
-    return {"shift_factor": float(latents.mean()), "scaling_factor": float(1 / latents.std())}
+    latents = torch.cat(means).transpose(0, 1).flatten(1)  # (C, ...)
+    middle, spread = latents.mean(1), latents.std(1)
+    into, out, channels = vae.quant_conv, vae.post_quant_conv, len(latents)
+    assert isinstance(into, nn.Conv3d)
+    assert isinstance(out, nn.Conv3d)
+    assert into.bias is not None
+    assert out.bias is not None
+    out.bias.data += out.weight.data.flatten(1) @ middle
+    out.weight.data *= spread[None, :, None, None, None]
+    into.weight.data[:channels] /= spread[:, None, None, None, None]
+    into.bias.data[:channels] = (into.bias.data[:channels] - middle) / spread
+    into.bias.data[channels:] -= 2 * spread.log()
 
 
-def train(course_file: Path, work: Path, minutes: float, out: Path | None) -> None:
-    """Goes on with the training in `work`; writes the VAE to `out` once it is done."""
+def train(course_file: Path, work: Path, minutes: float, out: Path | None, start: Path | None = None) -> None:
+    """Goes on with the training in `work`, which begins with the weights in `start` if given; writes the VAE to `out`."""
     course = read_course(course_file, VaeCourse)
     assert isinstance(course, VaeCourse)
     clips = Lessons(work / "lessons", "clips")
@@ -139,6 +153,8 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None) -> No
     torch.manual_seed(course.seed)
     vae = AutoencoderKLOpenSora(**sizes.VAE)
     start_straight_(vae)
+    if start is not None:
+        vae.load_state_dict({name: value.float() for name, value in load_file(start).items()})
     progress = Progress(vae, course, work / "vae.safetensors")
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
@@ -148,8 +164,8 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None) -> No
     progress.advance(minutes, loss_of_step)
     if out is not None:
         progress.use_average()
-        config: dict[str, Any] = {**sizes.VAE, **statistics(vae.eval(), clips)}
-        write_part(out / "vae", config, vae)
+        whiten_(vae.eval(), clips)
+        write_part(out / "vae", sizes.VAE, vae)
         files.write_json(work / "vae.json", {"step": progress.step})
 
 
@@ -158,9 +174,10 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder of the lessons and of the progress.")],
     minutes: Annotated[float, typer.Option(help="Stop after so many; the next call goes on.")] = 1e6,
     out: Annotated[Path | None, typer.Option(help="The model folder to write the VAE to.")] = None,
+    start: Annotated[Path | None, typer.Option(help="A file of weights to begin with, instead of chance.")] = None,
 ) -> None:
     """Train nova-nano's video VAE."""
-    run_command(lambda: train(course, work, minutes, out))
+    run_command(lambda: train(course, work, minutes, out, start))
 
 
 if __name__ == "__main__":

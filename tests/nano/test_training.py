@@ -12,7 +12,7 @@ from PIL import Image
 from data_tools.stage.lessons import lesson
 from lora_studio.nano import train_backbone, train_vae, train_vision
 from lora_studio.nano.build import build
-from lora_studio.nano.lessons import as_pixels
+from lora_studio.nano.lessons import Lessons, as_pixels
 from lora_studio.nano.progress import Course
 from lora_studio.nova import weights
 from lora_studio.nova.vae import AutoencoderKLOpenSora
@@ -55,6 +55,24 @@ def test_the_vae_is_trained_and_its_latents_are_of_unit_size(work: Path) -> None
     latents = torch.cat([vae.scale(vae.encode(pixels).mean), vae.scale(vae.encode(pixels.flip(1)).mean)])
     assert latents.shape == (2, 4, 3, 16, 24)
     assert 0.3 < float(latents.std()) < 3
+
+
+def test_whitening_changes_latents_and_not_pictures(work: Path) -> None:
+    torch.manual_seed(0)
+    vae, lessons = AutoencoderKLOpenSora(**train_vae.sizes.VAE).eval(), Lessons(work / "lessons", "clips")
+    train_vae.start_straight_(vae)
+    pixels = as_pixels([lessons.frames(0), lessons.frames(1)])
+    with torch.no_grad():
+        before = vae.encode(pixels)
+        shown = vae.decode(before.mean)
+        train_vae.whiten_(vae, lessons)
+        after = vae.encode(pixels)
+        again = vae.decode(after.mean)
+    assert torch.allclose(again, shown, atol=1e-4)
+    assert torch.allclose(after.mean.mean(dim=(0, 2, 3, 4)), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(after.mean.std(dim=(0, 2, 3, 4)), torch.ones(4), atol=1e-3)
+    spread = before.mean.std(dim=(0, 2, 3, 4))
+    assert torch.allclose(after.std.mean(dim=(0, 2, 3, 4)), before.std.mean(dim=(0, 2, 3, 4)) / spread, rtol=1e-3)
 
 
 def test_the_straight_start_lets_pictures_through_its_residual_blocks() -> None:
