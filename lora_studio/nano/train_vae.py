@@ -39,6 +39,7 @@ class VaeCourse(Course):
 
     frames_until: float = Field(default=0.5, ge=0, le=1)  # share of the steps that see crops of single frames
     crops_until: float = Field(default=0.8, ge=0, le=1)  # share of the steps after which pictures are whole
+    pull: float = Field(default=1.0, ge=0)  # of three latents to the cells' colours at the first step; 0 after `frames_until`
     kl: float = Field(default=2e-4, ge=0)
     latent_noise: float = Field(default=0.05, ge=0)  # standard deviation, of the latents' own
     decoder_only: bool = False
@@ -155,11 +156,13 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
     start_straight_(vae)
     if start is not None:
         vae.load_state_dict({name: value.float() for name, value in load_file(start).items()})
+        whiten_(vae, clips)
     progress = Progress(vae, course, work / "vae.safetensors")
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
         pixels, generator = batch_of(step, course, clips, stills)
-        return loss_of(vae, pixels, course, generator, pull=1.0 - step / (course.frames_until * course.steps))
+        alone = course.frames_until * course.steps
+        return loss_of(vae, pixels, course, generator, pull=course.pull * (1 - step / alone) if step < alone else 0.0)
 
     progress.advance(minutes, loss_of_step)
     if out is not None:
