@@ -51,6 +51,16 @@ def test_the_shipped_recording_is_met_to_the_last_tensor() -> None:
     assert {"train.dropout.total", "gen.g5_image1.5.latents", "grad_norms.fm.mask_embed.mask_token"} <= keys
 
 
+def test_every_shipped_recording_is_met() -> None:
+    result = parity(SHIPPED.parent, "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 0, [row for s in report["sets"] for row in s["tensors"] if not row["ok"]]
+    assert {s["name"]: s["kind"] for s in report["sets"]} == {
+        "abs_nomix": "transformer", "schedulers": "schedules", "text": "text"
+    }  # fmt: skip
+    assert all(len(s["tensors"]) > 5 for s in report["sets"])
+
+
 def test_every_recording_beside_the_repository_is_met() -> None:
     if not SHARED.is_dir():
         pytest.skip("no recordings beside the repository (../shared/parity)")
