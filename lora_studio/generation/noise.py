@@ -6,8 +6,11 @@ B samples, N patches per frame, C H W latents.
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from lora_studio.errors import ModelError
 
 
 class NoiseSource(Protocol):
@@ -26,7 +29,14 @@ class SeededNoise:
     """Random numbers of each sample from its own seed: neighbours in a batch do not change a sample."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        """Begins with one seed for each sample.
+
+        Raises:
+            ModelError: there is none, or one is no whole number that torch takes.
+        """
+        if not len(seeds):
+            raise ModelError("seeds must hold one whole number for each sample, got none")
+        self._generators = [torch.Generator().manual_seed(_whole(seed)) for seed in seeds]
 
     def order(self, num_patches: int) -> Tensor:
         """(B, N)."""
@@ -35,3 +45,9 @@ class SeededNoise:
     def grid(self, channels: int, height: int, width: int) -> Tensor:
         """(B, C, H, W)."""
         return torch.stack([torch.randn(channels, height, width, generator=g) for g in self._generators])
+
+
+def _whole(seed: object) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not -(2**63) <= int(seed) < 2**64:
+        raise ModelError(f"seed must be a whole number from -2**63 to 2**64 - 1, got {seed!r}: round it, or take another")
+    return int(seed)

@@ -4,13 +4,15 @@ B samples, R rows of the model (B times the branches of guidance), T latent fram
 per frame, D width. Knows no prompt text, no file, no progress bar.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lora_studio.errors import ModelError
+from lora_studio.generation.given import check_fit, check_pictures, check_text, clip_length, given_frames
 from lora_studio.generation.noise import NoiseSource, SeededNoise
 from lora_studio.generation.painter import Painter
 from lora_studio.generation.sequence import Story
@@ -29,7 +31,7 @@ def generate(
     scheduler: Schedule,
     text: list[Tensor],
     settings: SamplerSettings,
-    seed: int | list[int],
+    seed: int | Sequence[int],
     first_frames: np.ndarray | None = None,
     negative: list[Tensor] | None = None,
     progress: Progress | None = None,
@@ -42,21 +44,24 @@ def generate(
         transformer: the backbone.
         vae: of the same checkpoint.
         scheduler: of the same checkpoint.
-        text: B tensors (n_i, D_text).
+        text: B tensors (n_i, D_text), n_i up to the backbone's `text_token_len`.
         settings: how to sample.
         seed: one for every sample, or one each.
-        first_frames: uint8 (B, F, H, W, 3), F = 4k + 1: how each clip begins, at the model's size.
+        first_frames: uint8 (B, F, H, W, 3), F = 4k + 1: how each clip begins, at the model's size. No other kind of number is
+            taken: a float picture could reach from 0 to 1 as well as to 255.
         negative: B tensors (n_i, D_text) to steer away from; the null prompt when not given.
         progress: called after every patch set with the number done and the number in all; to cancel, raise from it.
         num_latents: latent frames T; 1 makes a still (text to image). None: as many as the checkpoint's clips have. More than
             that goes on with a sliding window (see `Story`).
-        keyframes: latent frame -> uint8 pictures (B, H, W, 3) shown there. Frames before a key frame do not see it coming.
+        keyframes: latent frame -> uint8 pictures (B, H, W, 3) shown there, none of them within `first_frames`. Frames before a
+            key frame do not see it coming.
 
     Returns:
         uint8 frames (B, F, H, W, 3), F = 4 (T - 1) + 1.
 
     Raises:
-        ModelError: the given frames have another size, or leave nothing to generate.
+        ModelError: an argument is not as told above (texts of another width or longer than the model reads, pictures of another
+            kind, number or size, seeds that are no whole numbers), or the given frames leave nothing to generate.
     """
     chunks = stream(
         transformer, vae, scheduler, text, settings, seed, first_frames, negative, progress, num_latents, keyframes
@@ -70,7 +75,7 @@ def stream(
     scheduler: Schedule,
     text: list[Tensor],
     settings: SamplerSettings,
-    seed: int | list[int],
+    seed: int | Sequence[int],
     first_frames: np.ndarray | None = None,
     negative: list[Tensor] | None = None,
     progress: Progress | None = None,
@@ -81,13 +86,13 @@ def stream(
 
     Closing the iterator stops the work; nothing is left behind.
     """
-    seeds = [seed] * len(text) if isinstance(seed, int) else seed
-    if len(seeds) != len(text):
-        raise ModelError(f"one seed for all or one each: got {len(seeds)} seeds for {len(text)} prompts")
+    text, keyframes = check_text("text", text, transformer.config), keyframes or {}
+    _check_pictures(first_frames, keyframes, len(text), transformer.latent_size)
+    noise = SeededNoise(_seeds(seed, len(text)))
     first = None if first_frames is None else encode_frames(vae, first_frames)
-    fixed = {index: encode_keyframe(vae, picture, index) for index, picture in (keyframes or {}).items()}
+    fixed = {index: encode_keyframe(vae, picture, index) for index, picture in keyframes.items()}
     latents = stream_latents(
-        transformer, scheduler, text, settings, SeededNoise(seeds), first, negative, progress, num_latents, fixed
+        transformer, scheduler, text, settings, noise, first, negative, progress, num_latents, fixed
     )  # fmt: skip
     yield from decode_stream(vae, latents)
 
@@ -106,7 +111,7 @@ def generate_latents(
 ) -> Tensor:
     """`generate` without the VAE: scaled latents (B, C, T, H, W) float32.
 
-    `first_latents` is (B, C, T0, H, W) and each of `keyframes` (B, C, H, W), scaled.
+    `first_latents` is (B, C, T0, H, W) and each of `keyframes` (B, C, H, W), scaled; `noise` draws for B samples.
     """
     frames = stream_latents(
         transformer, scheduler, text, settings, noise, first_latents, negative, progress, num_latents, keyframes
@@ -128,11 +133,12 @@ def stream_latents(
     keyframes: Mapping[int, Tensor] | None = None,
 ) -> Iterator[Tensor]:
     """`generate_latents`, one frame (B, C, H, W) at a time."""
-    length, size = _length(transformer, num_latents), (transformer.config.image_dim, *transformer.latent_size)
-    given = _given_frames(first_latents, keyframes or {}, (len(text), *size), length)
-    guidance = settings.as_guidance()
+    length, guidance = clip_length(num_latents, transformer.num_latents), settings.as_guidance()
     condition = _read_prompts(transformer, text, negative, settings)  # (R, L, D)
-    rounds = generation_rounds(noise.order(transformer.num_patches).to(condition.device), settings.num_steps)
+    size = (transformer.config.image_dim, *transformer.latent_size)
+    given = given_frames(first_latents, keyframes or {}, (len(text), *size), length)
+    order = _order(noise, len(text), transformer.num_patches).to(condition.device)  # (B, N)
+    rounds = generation_rounds(order, settings.num_steps)
     painter = Painter(transformer, scheduler.plan(settings.num_diffusion_steps), noise, guidance, rounds, size)
     story = Story(transformer, condition, guidance, len(text), length)
     tick = _counter(progress, (length - len(given)) * len(rounds))
@@ -150,6 +156,7 @@ def stream_latents(
 @torch.no_grad()
 def encode_frames(vae: AutoencoderKLOpenSora | AutoencoderKLImage, frames: np.ndarray) -> Tensor:
     """uint8 frames (B, F, H, W, 3) -> scaled latents (B, C, T, H, W) float32: the mean of the VAE's posterior."""
+    check_pictures("frames", frames, 5)
     weight = next(vae.parameters())
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(weight.device).movedim(-1, 1).float() / 127.5 - 1.0
     return vae.scale(vae.encode(pixels.to(weight.dtype)).mode().float())
@@ -157,6 +164,7 @@ def encode_frames(vae: AutoencoderKLOpenSora | AutoencoderKLImage, frames: np.nd
 
 def encode_keyframe(vae: AutoencoderKLOpenSora | AutoencoderKLImage, picture: np.ndarray, index: int) -> Tensor:
     """A picture, uint8 (B, H, W, 3), as latent frame `index`: (B, C, H, W). After frame 0 it stands for four still frames."""
+    check_pictures("picture", picture, 4)
     num_frames = 1 if index == 0 else 5
     return encode_frames(vae, np.repeat(picture[:, None], num_frames, axis=1))[:, :, -1]
 
@@ -189,41 +197,42 @@ def _decode_tile(vae: AutoencoderKLOpenSora | AutoencoderKLImage, tile: list[Ten
     return np.concatenate(clips)
 
 
+def _check_pictures(
+    first: np.ndarray | None, keyframes: Mapping[int, np.ndarray], count: int, latent_size: tuple[int, int]
+) -> None:
+    named = {f"keyframes[{index!r}]": (picture, 4) for index, picture in keyframes.items()}
+    if first is not None:
+        named["first_frames"] = (first, 5)
+    for name, (pictures, num_axes) in named.items():
+        check_pictures(name, pictures, num_axes)
+        check_fit(name, pictures, count, latent_size)
+
+
+def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
+    """One seed for each sample."""
+    each: Any = seed if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str) else [seed] * count
+    seeds = list(each)
+    if len(seeds) != count:
+        raise ModelError(f"seed: one for all or one each, got {len(seeds)} seeds for {count} prompts")
+    return seeds
+
+
+def _order(noise: NoiseSource, count: int, num_patches: int) -> Tensor:
+    order = noise.order(num_patches)
+    if order.shape != (count, num_patches):
+        raise ModelError(f"noise draws for {len(order)} samples and there are {count} texts: give it a seed for each text")
+    return order
+
+
 def _read_prompts(
     transformer: NOVATransformer3DModel, text: list[Tensor], negative: list[Tensor] | None, settings: SamplerSettings
 ) -> Tensor:
-    if negative is not None and len(negative) != len(text):
-        raise ModelError(f"one negative prompt for each prompt: got {len(negative)} for {len(text)}")
-    without = negative if negative is not None else [row[:0] for row in text]
+    text = check_text("text", text, transformer.config)
+    without = [row[:0] for row in text] if negative is None else check_text("negative", negative, transformer.config)
+    if len(without) != len(text):
+        raise ModelError(f"negative: one negative prompt for each prompt, got {len(without)} for {len(text)}")
     rows = text + without * (settings.as_guidance().num_branches - 1)
     return transformer.condition(rows, torch.full((len(rows),), settings.motion_flow))
-
-
-def _length(transformer: NOVATransformer3DModel, num_latents: int | None) -> int:
-    if num_latents is None:
-        return transformer.num_latents
-    if not isinstance(num_latents, int) or num_latents < 1:
-        raise ModelError(f"a clip has 1 or more latent frames (each after the first is four frames), got {num_latents!r}")
-    return num_latents
-
-
-def _given_frames(
-    first: Tensor | None, keyframes: Mapping[int, Tensor], shape: tuple[int, ...], length: int
-) -> dict[int, Tensor]:
-    """Latent frame -> (B, C, H, W) that is not painted but given."""
-    given = {} if first is None else dict(enumerate(first.float().unbind(2)))
-    given.update({index: frame.float() for index, frame in keyframes.items()})
-    for index, frame in given.items():
-        if frame.shape != shape:
-            raise ModelError(
-                f"the frames given have latents {tuple(frame.shape)}; needed are {shape[0]} clips of {shape[1]} x {shape[2]} x "
-                f"{shape[3]}: crop them to {shape[2] * 8} x {shape[3] * 8} pixels (height x width)"
-            )
-        if not 0 <= index < length:
-            raise ModelError(f"latent frame {index} is given, but the clip has only 0 to {length - 1}: ask for a longer clip")
-    if len(given) == length:
-        raise ModelError(f"all {length} latent frames are given, none is left to generate: give fewer, or ask for a longer clip")
-    return given
 
 
 def _counter(progress: Progress | None, total: int) -> Callable[[], None]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from lora_studio.errors import LoraStudioError
 from lora_studio.generation.guidance import Guidance
@@ -26,6 +26,14 @@ class SamplerSettings(BaseModel):
     image_guidance: float = Field(default=0.0, ge=0)  # how strictly the frames before are followed; 0: as part of `guidance`
     guidance_every: int = Field(default=1, ge=1)  # an approximation: unguided rows look anew before every so many sets
     motion_flow: float = Field(default=5.0, ge=0)  # mean optical flow asked for, pixels per frame
+
+    @field_validator("min_guidance")
+    @classmethod
+    def _no_more_than_guidance(cls, least: float | None, info: ValidationInfo) -> float | None:
+        most = info.data.get("guidance")  # not there when it is at fault itself
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"must not be above guidance, which is {most:g}: lower it, or raise guidance")
+        return least
 
     def as_guidance(self) -> Guidance:
         """The part of the settings that is about guidance."""

@@ -1,6 +1,8 @@
 """The sampler: equal to the published one on recorded draws; a sample never depends on its neighbours."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +105,10 @@ def _text(*lengths: int) -> list[Tensor]:
     return [torch.randn(n, 128, generator=torch.Generator().manual_seed(n)) for n in lengths]
 
 
+def _picture(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (1, 128, 192, 3), dtype=np.uint8)
+
+
 def test_text_to_video_gives_one_clip_per_text(nano: tuple) -> None:
     seen: list[tuple[int, int]] = []
     frames = generate(*nano, _text(3), QUICK, 0, progress=lambda done, total: seen.append((done, total)))
@@ -146,10 +152,11 @@ def test_an_older_unguided_look_serves_the_sets_between(nano: tuple, monkeypatch
 
 def test_given_frames_stay_and_shape_what_follows(nano: tuple) -> None:
     transformer, _, schedule = nano
-    given = torch.randn(1, 4, 2, 16, 24, generator=torch.Generator().manual_seed(0))
+    channels = transformer.config.image_dim
+    given = torch.randn(1, channels, 2, 16, 24, generator=torch.Generator().manual_seed(0))
     kept = given.clone()
     latents = generate_latents(transformer, schedule, _text(3), QUICK, SeededNoise([0]), given)
-    assert latents.shape == (1, 4, 3, 16, 24)
+    assert latents.shape == (1, channels, 3, 16, 24)
     assert torch.equal(latents[:, :, :2], given)
     assert torch.equal(given, kept)
     swapped = generate_latents(transformer, schedule, _text(3), QUICK, SeededNoise([0]), given.flip(2))
@@ -157,10 +164,137 @@ def test_given_frames_stay_and_shape_what_follows(nano: tuple) -> None:
 
 
 def test_first_frames_of_another_size_are_refused(nano: tuple) -> None:
-    with pytest.raises(ModelError, match="128 x 192 pixels"):
-        generate(*nano, _text(3), QUICK, 0, first_frames=np.zeros((1, 1, 64, 64, 3), np.uint8))
+    for size in ((64, 64), (130, 194)):  # the second has as many latent cells as the right size, were it let into the VAE
+        with pytest.raises(ModelError, match=f"first_frames is {size[0]} x {size[1]} .* crop it to 128 x 192 pixels"):
+            generate(*nano, _text(3), QUICK, 0, first_frames=np.zeros((1, 1, *size, 3), np.uint8))
     with pytest.raises(ModelError, match="all 3 latent frames are given"):
         generate(*nano, _text(3), QUICK, 0, first_frames=np.zeros((1, 9, 128, 192, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda x: (x / 255).astype(np.float32), r"got float32 \(.*\): if 1 is white, give \(x \* 255\)\.round\(\)\.astype\("),
+        (lambda x: x.astype(np.float64), "got float64"),
+        (lambda x: x > 100, "got bool .*if 1 is white"),
+        (lambda x: x.astype(np.int64), r"got int64 .*if 255 is white, give x\.astype\("),
+        (lambda x: x[..., :2], r"got uint8 \(.*, 2\): arrange the axes"),
+        (lambda x: x[0], "arrange the axes"),
+        (lambda x: x.tolist(), "got a list of list: give a numpy array"),
+    ],
+    ids=["0 to 1", "float64", "bool", "int64", "two channels", "an axis too few", "list"],
+)
+def test_pictures_of_another_kind_are_refused(nano: tuple, wrong: Callable[[np.ndarray], Any], words: str) -> None:
+    """A float picture of 0 to 1 would be read as a nearly black one."""
+    frames = _picture()[:, None]
+    with pytest.raises(ModelError, match=r"first_frames must be uint8 \(B, F, H, W, 3\).*" + words):
+        generate(*nano, _text(3), QUICK, 0, first_frames=wrong(frames))
+    with pytest.raises(ModelError, match=r"keyframes\[2\] must be uint8 \(B, H, W, 3\).*" + words):
+        next(stream(*nano, _text(3), QUICK, 0, keyframes={2: wrong(frames[:, 0])}))
+    with pytest.raises(ModelError, match="frames must be uint8.*" + words):
+        encode_frames(nano[1], wrong(frames))
+    with pytest.raises(ModelError, match="picture must be uint8.*" + words):
+        encode_keyframe(nano[1], wrong(frames[:, 0]), 1)
+
+
+def test_one_picture_for_two_prompts_is_called_by_its_fault(nano: tuple) -> None:
+    transformer, _, schedule = nano
+    picture, latents = _picture(), torch.zeros(1, transformer.config.image_dim, 16, 24)
+    with pytest.raises(ModelError, match="first_frames is for 1 clip and there are 2 prompts: give one for each prompt"):
+        generate(*nano, _text(3, 4), QUICK, 0, first_frames=picture[:, None])
+    with pytest.raises(ModelError, match=r"keyframes\[1\] is for 1 clip and there are 2 prompts"):
+        generate(*nano, _text(3, 4), QUICK, 0, keyframes={1: picture})
+    with pytest.raises(ModelError, match="first_latents is for 1 clip and there are 2 prompts"):
+        generate_latents(transformer, schedule, _text(3, 4), QUICK, SeededNoise([0, 1]), latents.unsqueeze(2))
+    with pytest.raises(ModelError, match=r"keyframes\[1\] is for 1 clip and there are 2 prompts"):
+        generate_latents(transformer, schedule, _text(3, 4), QUICK, SeededNoise([0, 1]), keyframes={1: latents})
+
+
+def test_a_frame_is_not_given_twice(nano: tuple) -> None:
+    picture = _picture()
+    with pytest.raises(ModelError, match="latent frame 0 is given twice, by keyframes and by the first frames"):
+        generate(*nano, _text(3), QUICK, 0, first_frames=picture[:, None], keyframes={0: picture})
+    alone = generate(*nano, _text(3), QUICK, 0, keyframes={0: picture})
+    assert np.array_equal(alone, generate(*nano, _text(3), QUICK, 0, first_frames=picture[:, None]))
+
+
+@pytest.mark.parametrize("beyond", [1, 200])
+def test_a_text_that_the_model_would_not_see_whole_is_refused(nano: tuple, beyond: int) -> None:
+    transformer, _, schedule = nano
+    most = transformer.config.text_token_len
+    rows = most + beyond
+    with pytest.raises(ModelError, match=rf"text\[1\] has {rows} rows, .* reads {most}: .* leave out the last {beyond} rows"):
+        generate(*nano, _text(3, rows), QUICK, 0)
+    with pytest.raises(ModelError, match=rf"negative\[0\] has {rows} rows"):
+        generate_latents(transformer, schedule, _text(3), QUICK, SeededNoise([0]), negative=_text(rows))
+    assert generate_latents(transformer, schedule, _text(most), QUICK, SeededNoise([0]), num_latents=1).shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ([], "text must be a list with the features of each prompt.*; got an empty list"),
+        (["a red cup"], "text must be a list .*; got a list of str"),
+        (torch.zeros(1, 3, 128), "text must be a list .*; got float32 .* tensor"),
+        ([torch.zeros(3, 64)], r"text\[0\] must be floating-point rows \(n, 128\), got float32 \(3, 64\)"),
+        ([torch.zeros(3, dtype=torch.int64)], r"text\[0\] must be floating-point rows"),
+    ],
+)
+def test_features_that_no_text_encoder_of_this_model_gives_are_refused(nano: tuple, text: Any, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        generate(*nano, text, QUICK, 0)
+    with pytest.raises(ModelError, match=words):
+        generate_latents(nano[0], nano[2], text, QUICK, SeededNoise([0]))
+    with pytest.raises(ModelError, match=words.replace("text", "negative", 1)):
+        generate_latents(nano[0], nano[2], _text(3), QUICK, SeededNoise([0]), negative=text)
+
+
+def test_seeds_are_whole_numbers_of_any_make(nano: tuple) -> None:
+    transformer, _, schedule = nano
+    still = [generate(*nano, _text(3), QUICK, seed, num_latents=1) for seed in (1, np.int64(1), [1], (np.uint8(1),), np.array([1]))]
+    assert all(np.array_equal(one, still[0]) for one in still)
+    for wrong in (1.0, np.float32(1), "1", None, True, [0.5], 2**64, -(2**63) - 1):
+        with pytest.raises(ModelError, match="seed must be a whole number"):
+            generate(*nano, _text(3), QUICK, wrong)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="one for all or one each, got 2 seeds for 1 prompts"):
+        generate(*nano, _text(3), QUICK, [0, 1])
+    with pytest.raises(ModelError, match="noise draws for 2 samples and there are 1 texts"):
+        generate_latents(transformer, schedule, _text(3), QUICK, SeededNoise([0, 1]))
+    with pytest.raises(ModelError, match="got none"):
+        SeededNoise([])
+
+
+def test_key_frames_go_by_whole_numbers(nano: tuple) -> None:
+    for wrong in ("1", 1.0, True):
+        with pytest.raises(ModelError, match=f"keyframes go by latent frame, a whole number such as 2; got {wrong!r}"):
+            generate(*nano, _text(3), QUICK, 0, keyframes={wrong: _picture()})  # type: ignore[dict-item]
+    plain, other = (generate(*nano, _text(3), QUICK, 0, keyframes={index: _picture()}) for index in (1, np.int64(1)))
+    assert np.array_equal(plain, other)
+    assert generate(*nano, _text(3), QUICK, 0, num_latents=np.int64(1)).shape[1] == 1  # type: ignore[arg-type]
+
+
+class Cancelled(Exception):
+    """What a caller may raise to stop."""
+
+
+def test_raising_from_progress_cancels_and_leaves_nothing_behind(nano: tuple) -> None:
+    before = generate(*nano, _text(3), QUICK, 0)
+    seen: list[int] = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append(done)
+        if done == 4:
+            raise Cancelled(total)
+
+    with pytest.raises(Cancelled, match="9"):
+        generate(*nano, _text(3), QUICK, 0, progress=stop)
+    assert seen == [1, 2, 3, 4], "no set is painted after the one that was refused"
+    frames = stream_latents(nano[0], nano[2], _text(3), QUICK, SeededNoise([0]), progress=stop)
+    seen.clear()
+    assert next(frames).shape[0] == 1, "the first frame takes three sets and is handed out"
+    with pytest.raises(Cancelled):
+        next(frames)
+    assert np.array_equal(generate(*nano, _text(3), QUICK, 0), before), "the models are as they were"
 
 
 def test_frames_are_handed_out_as_they_are_decoded(nano: tuple) -> None:
@@ -188,7 +322,7 @@ def test_a_closed_stream_stops_the_work(nano: tuple) -> None:
 
 def test_key_frames_are_kept_and_seen_afterwards_only(nano: tuple) -> None:
     transformer, vae, schedule = nano
-    picture = np.random.default_rng(0).integers(0, 256, (1, 128, 192, 3), dtype=np.uint8)
+    picture = _picture()
     key = {1: encode_keyframe(vae, picture, 1)}
     plain = generate_latents(transformer, schedule, _text(3), QUICK, SeededNoise([0]))
     noise = SeededNoise([0])
@@ -201,10 +335,10 @@ def test_key_frames_are_kept_and_seen_afterwards_only(nano: tuple) -> None:
 
 
 def test_frames_go_through_the_vae_at_the_backbones_scale(nano: tuple) -> None:
-    _, vae, _ = nano
+    transformer, vae, _ = nano
     frames = np.full((1, 5, 128, 192, 3), 200, np.uint8)
     latents = encode_frames(vae, frames)
-    assert latents.shape == (1, 4, 2, 16, 24)
+    assert latents.shape == (1, transformer.config.image_dim, 2, 16, 24)
     assert decode_to_frames(vae, latents).shape == frames.shape
 
 
@@ -224,3 +358,11 @@ def test_settings_of_the_command_line() -> None:
     assert "num_steps" in str(caught.value)
     with pytest.raises(LoraStudioError, match="--set takes key=value, got 'guidance'"):
         sampler_settings({}, ["guidance"])
+
+
+def test_guidance_does_not_begin_above_where_it_ends() -> None:
+    with pytest.raises(LoraStudioError, match=r"min_guidance: must not be above guidance, which is 3: lower it.*, got 5"):
+        sampler_settings({"guidance": 3.0}, ["min_guidance=5"])
+    with pytest.raises(ValidationError, match="must not be above guidance, which is 2"):
+        SamplerSettings(guidance=2.0, min_guidance=2.5)
+    assert SamplerSettings(guidance=2.0, min_guidance=2.0).min_guidance == 2.0
