@@ -8,7 +8,7 @@ import re
 import torch
 from torch import Tensor
 
-from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora, sample_moments
+from lora_studio.nova.vae import TILE_LATENTS, AutoencoderKLImage, AutoencoderKLOpenSora, sample_moments
 from lora_studio.parity.recordings import Recording
 
 _UNUSED = ("latents_mean", "latents_std", "double_z")  # written by diffusers and by the published code, used by neither
@@ -52,7 +52,8 @@ def _encode(
     whole = f"{prefix}moments{frames}_untiled"
     if whole in recording:
         assert isinstance(vae, AutoencoderKLOpenSora)
-        recording.compare(whole, vae.quant_conv(vae.encoder(pixels)))
+        recording.compare(whole, untiled := vae.quant_conv(vae.encoder(pixels)))
+        _tiling(recording, float((untiled - posterior.parameters).abs().max()))
     draws = recording.draws(f"{prefix}sample{frames}")
     if draws:
         latents = sample_moments(posterior.parameters, draws[0][1])
@@ -70,13 +71,34 @@ def _like(values: Tensor, given: Tensor) -> Tensor:
     return values[:, :, 0] if given.ndim == 4 else values
 
 
+def _tiling(recording: Recording, found: float) -> None:
+    """How much a clip encoded in tiles differs from the same clip encoded whole."""
+    if "osp_tiled_vs_untiled_encode_maxdiff" in recording.facts:
+        want = recording.facts["osp_tiled_vs_untiled_encode_maxdiff"]
+        recording.compare_number("osp_tiled_vs_untiled_encode_maxdiff", found, want)
+        recording.settle("osp_tiled_vs_untiled_encode_maxdiff")
+
+
 def _counts(recording: Recording, vae: AutoencoderKLOpenSora | AutoencoderKLImage) -> None:
-    """Frames out for latents in. The published tiles drop frames at other lengths; ours keep all (4 (T - 1) + 1)."""
-    counts = recording.facts.get("osp_frames_out_for_latents", {})
-    if not counts:
-        return
+    """Parameters; frames out for latents in, and the other way round.
+
+    The published tiles drop frames where a clip does not fill them, ours keep all (4 (T - 1) + 1): such lengths are left out.
+    """
+    facts = recording.facts
     channels = recording.config["latent_channels"]
-    for length, frames in counts.items():
-        if frames == 4 * (int(length) - 1) + 1:
+    if "opensora_params" in facts:
+        found = sum(parameter.numel() for parameter in vae.parameters())
+        recording.compare_fact("opensora_params", found, facts["opensora_params"])
+    for length, frames in facts.get("osp_frames_out_for_latents", {}).items():
+        if _fills_tiles(int(length)):
             found = vae.decode(torch.zeros(1, channels, int(length), 2, 2)).shape[2]
             recording.compare_fact(f"frames of {length} latents", found, frames)
+    for frames, length in facts.get("osp_latents_out_for_frames", {}).items():
+        if int(frames) % 4 == 1 and _fills_tiles((int(frames) - 1) // 4 + 1):
+            found = vae.encode(torch.zeros(1, 3, int(frames), 16, 16)).parameters.shape[2]
+            recording.compare_fact(f"latents of {frames} frames", found, length)
+    recording.settle("opensora_params", "osp_frames_out_for_latents", "osp_latents_out_for_frames")
+
+
+def _fills_tiles(num_latents: int) -> bool:
+    return num_latents <= TILE_LATENTS or num_latents % (TILE_LATENTS - 1) == 1

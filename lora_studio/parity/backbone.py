@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from lora_studio.nova.layers import KVCache, gather_patches, patchify, scatter_patches
+from lora_studio.nova.layers import KVCache, gather_patches, patchify, scatter_patches, unpatchify
 from lora_studio.nova.positions import rotary_angles, rotate, sincos
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.parity.recordings import Recording
@@ -42,9 +42,7 @@ def replay(recording: Recording) -> None:
     _decoder(recording, model, latents)
 
 
-def _condition(
-    recording: Recording, model: NOVATransformer3DModel, text: list[Tensor], flow: Tensor | None, fps: float
-) -> Tensor:
+def _condition(recording: Recording, model: NOVATransformer3DModel, text: list[Tensor], flow: Tensor | None, fps: float) -> Tensor:
     recording.compare("cond.text_padded", model.text_embed.pad(text))
     recording.compare("cond.text_tokens", model.text_embed(text))
     condition = model.condition(text, flow, fps)
@@ -73,6 +71,7 @@ def _video_encoder(recording: Recording, model: NOVATransformer3DModel, latents:
     if recording.facts.get("venc_kvcache_vs_mask_maxdiff") is not None:
         cached = _frame_by_frame(model, latents, condition)
         recording.compare_number("venc_kvcache_vs_mask_maxdiff", float((cached - mixed).abs().max()), 0.0)
+        recording.settle("venc_kvcache_vs_mask_maxdiff")
     if "venc.rope_q" in recording:
         _rotary(recording, model, length, num_frames, size)
 
@@ -108,7 +107,11 @@ def _image_encoder(recording: Recording, model: NOVATransformer3DModel, latents:
     condition = recording.wanted("venc.mixed").flatten(0, 1)  # (R, N_video, D)
     patches = model.image_encoder.patch_embed(frames)  # (R, N, D)
     recording.compare("ienc.patch", patches)
-    recording.compare("ienc.patchify", patchify(frames, model.patch))
+    recording.compare("ienc.patchify", cut := patchify(frames, model.patch))
+    if "unpatchify_roundtrip_exact" in recording.facts:
+        is_exact = torch.equal(unpatchify(cut, model.patch, *frames.shape[-2:]), frames)
+        recording.compare_fact("unpatchify_roundtrip_exact", is_exact, recording.facts["unpatchify_roundtrip_exact"])
+        recording.settle("unpatchify_roundtrip_exact")
     kept = recording.given("ienc.prev_ids")  # (R, K, 1)
     mask = torch.ones_like(patches[..., :1]).scatter(1, kept, 0.0)
     recording.compare("ienc.mask", mask)

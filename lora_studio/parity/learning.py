@@ -3,6 +3,7 @@
 R rows (B * T), G noise draws per clip, N patches, P values of a patch.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,12 +21,18 @@ KNOWN = {"noise_scheduler", "frames", "torch_seed", "np_seed", "caption_dropout"
 
 
 def replay(recording: Recording) -> None:
-    """Compares every recorded training case; a case with settings unknown here is noted and left unchecked."""
-    for case, facts in recording.facts.get("train", {}).items():
-        if unknown := sorted(set(facts) - KNOWN):
-            recording.notes.append(f"train.{case}: settings not known here: {', '.join(unknown)}")
-            continue
+    """Compares every recorded training case; one that is malformed or has settings unknown here is noted and left unchecked."""
+    cases = recording.facts.get("train", {})
+    for case, facts in cases.items():
+        recording.attempt(f"train.{case}", partial(_case, recording, case, facts))
+    if cases and not any(row.key.startswith("grad_norms.") or ".grad." in row.key for row in recording.rows):
+        recording.remarks.append("no gradient is recorded: of the training steps nothing behind the losses was compared")
+
+
+def _case(recording: Recording, case: str, facts: dict[str, Any]) -> None:
+    if recording.knows(f"train.{case}", facts, KNOWN):
         _replay(recording, case, facts)
+        recording.settle(f"train.{case}", f"grad_norms.{case}")
 
 
 def _replay(recording: Recording, case: str, facts: dict[str, Any]) -> None:

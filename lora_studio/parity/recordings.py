@@ -9,10 +9,12 @@
 Knows no model.
 """
 
-from collections.abc import Iterable
+import logging
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
@@ -23,8 +25,20 @@ from lora_studio.errors import ModelError
 from lora_studio.nova.layout import read_config
 from lora_studio.nova.masking import split_order
 
+logger = logging.getLogger(__name__)
+
 TENSORS, FACTS, WEIGHTS = "golden.safetensors", "golden.json", "weights.safetensors"
 FORWARD = 2e-5  # of the largest recorded value, or of 1 where that is smaller: float32 on another machine
+MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError)  # what a bad set raises
+DESCRIPTIONS: Final = frozenset(
+    {
+        "name", "versions", "seed", "shapes", "tensors", "mlp_out_ids", "fm.set_shift3",  # what this is
+        "rng", "in", "prompts", "ddpm_configs",  # what was put in
+        # the published code against itself and against other libraries: nothing that another implementation could meet or miss
+        "encode_arrays_equals_encode_strings", "phi_checks", "kl_vs_diffusers_AutoencoderKL", "max_abs_diff_vs_diffusers",
+        "osp_decode_mutates_4d_input_shape_to",
+    }
+)  # fmt: skip  # of golden.json; every other fact is a claim, and must be compared
 
 
 @dataclass(frozen=True)
@@ -37,20 +51,33 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether the error is within tolerance; never for NaN."""
-        return self.error <= self.tolerance
+        """Whether the error is within tolerance; never for NaN or infinity."""
+        return math.isfinite(self.error) and self.error <= self.tolerance
 
 
 @dataclass
 class Recording:
-    """One set, and the ledger of what was read from it and compared with it."""
+    """One set, and the ledger of what was read from it and compared with it.
+
+    Attributes:
+        folder: where it lies.
+        tensors: by key.
+        facts: of golden.json.
+        rows: what was compared.
+        notes: what could not be, and why.
+        faults: files that are missing or damaged.
+        remarks: what a reader should know although nothing is left unchecked.
+    """
 
     folder: Path
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     _read: set[str] = field(default_factory=set)
+    _settled: set[str] = field(default_factory=set)
 
     @classmethod
     def open(cls, folder: Path) -> "Recording":
@@ -111,10 +138,40 @@ class Recording:
         """Compares with a fact of golden.json that must be met exactly."""
         self.rows.append(Row(key, 0.0 if value == want else float("inf"), 0.0))
 
+    def settle(self, *names: str) -> None:
+        """Accounts for facts that were compared: one of golden.json, or one within it, such as `gen.g5`."""
+        self._settled.update(names)
+
+    def attempt(self, name: str, replay: Callable[[], None]) -> None:
+        """Replays a part of the set. What that part lacks is noted, and keeps no other part from being replayed."""
+        try:
+            replay()
+        except ModelError as fault:
+            if not any(str(fault) in known for known in self.faults):
+                self.faults.append(f"{name}: {fault}")
+        except MALFORMED as fault:
+            logger.debug("%s: %s", self.folder, name, exc_info=fault)
+            why = f"{fault} is missing" if isinstance(fault, KeyError) else f"{type(fault).__name__}: {fault}"
+            self.notes.append(f"{name}: not replayed to its end: {why}".splitlines()[0])
+
+    def knows(self, name: str, facts: Iterable[str], known: Iterable[str]) -> bool:
+        """Whether all settings of a case are known here; if not, that is noted."""
+        if unknown := sorted(set(facts) - set(known)):
+            self.notes.append(f"{name}: settings not known here: {', '.join(unknown)}")
+        return not unknown
+
     @property
     def not_checked(self) -> list[str]:
-        """Recorded tensors that were neither compared nor read as an input."""
-        return sorted(set(self.tensors) - self._read)
+        """Recorded tensors that were neither compared nor read as an input, and claims of golden.json that were not compared."""
+        return [*sorted(set(self.tensors) - self._read), *(f"{FACTS}: {name}" for name in self._open_claims())]
+
+    def _open_claims(self) -> list[str]:
+        names: list[str] = []
+        for name, value in self.facts.items():
+            if name in DESCRIPTIONS or name in self._settled:
+                continue
+            names += [f"{name}.{inner}" for inner in value] if isinstance(value, dict) else [name]
+        return sorted(set(names) - self._settled)
 
 
 class Replay:

@@ -1,20 +1,17 @@
 """Runs every recording found in a folder and says how far ours is from it. The one entry to this room."""
 
-import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lora_studio.errors import ModelError
 from lora_studio.parity import autoencoder, backbone, learning, sampling, schedules, whole, words
 from lora_studio.parity.manifests import check_manifest
-from lora_studio.parity.recordings import FACTS, TENSORS, Recording, Row
-
-logger = logging.getLogger(__name__)
+from lora_studio.parity.recordings import FACTS, MALFORMED, TENSORS, Recording, Row
 
 WITHIN, BEYOND, UNCHECKED, DAMAGED = 0, 1, 2, 3  # exit status
-_UNEXPECTED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError)  # of what a set may hold
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,8 @@ class SetReport:
     rows: list[Row]
     not_checked: list[str]
     notes: list[str]
-    fault: str = ""  # why nothing of it could be read
+    fault: str = ""  # what is missing or damaged
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def status(self) -> int:
@@ -56,24 +54,21 @@ def replay_folder(folder: Path) -> Iterator[SetReport]:
 
 
 def replay_set(folder: Path) -> SetReport:
-    """Replays one set. What it lacks or holds beyond what is known ends in a note, and its tensors as not checked."""
+    """Replays one set. What it lacks or holds beyond what is known ends in a note, and its tensors and facts as not checked."""
     try:
         recording = Recording.open(folder)
     except ModelError as fault:
         return SetReport(folder.name, "damaged", [], [], [], str(fault))
-    kind, replays = "unknown", []
     try:
         kind, replays = _kind(recording)
-        for replay in replays:
-            replay(recording)
-        if not replays:
-            recording.notes.append("this kind of recording is not known here")
     except ModelError as fault:
-        return SetReport(folder.name, kind, recording.rows, recording.not_checked, recording.notes, str(fault))
-    except _UNEXPECTED as fault:
-        logger.debug("%s", folder, exc_info=fault)
-        recording.notes.append(f"not replayed to its end: {type(fault).__name__}: {fault}".splitlines()[0])
-    return SetReport(folder.name, kind, recording.rows, recording.not_checked, recording.notes)
+        return SetReport(folder.name, "damaged", [], recording.not_checked, [], str(fault))
+    for replay in replays:
+        recording.attempt(replay.__module__.rpartition(".")[2], partial(replay, recording))
+    if not replays:
+        recording.notes.append("this kind of recording is not known here")
+    fault = "; ".join(recording.faults)
+    return SetReport(folder.name, kind, recording.rows, recording.not_checked, recording.notes, fault, recording.remarks)
 
 
 def as_json(reports: list[SetReport]) -> dict[str, Any]:
@@ -82,7 +77,7 @@ def as_json(reports: list[SetReport]) -> dict[str, Any]:
         "sets": [
             {
                 "name": report.name, "kind": report.kind, "status": report.status, "not_checked": report.not_checked,
-                "notes": report.notes, "fault": report.fault,
+                "notes": report.notes, "remarks": report.remarks, "fault": report.fault,
                 "tensors": [{"key": r.key, "max_abs_error": r.error, "tolerance": r.tolerance, "ok": r.ok} for r in report.rows],
             }
             for report in reports
@@ -108,11 +103,12 @@ def as_lines(reports: list[SetReport]) -> Iterator[str]:
             yield f"  {'ok  ' if row.ok else 'FAIL'} {row.key}: error {row.error:.2e}, tolerance {row.tolerance:.1e}"
         yield from (f"  NOT CHECKED {key}" for key in report.not_checked)
         yield from (f"  note: {note}" for note in report.notes)
+        yield from (f"  remark: {remark}" for remark in report.remarks)
         yield from ([f"  FAULT {report.fault}"] if report.fault else [])
     totals = as_json(reports)
     yield (
         f"{totals['compared']} compared in {len(reports)} sets, {totals['beyond']} beyond tolerance, "
-        f"{totals['not_checked']} recorded tensors not checked"
+        f"{totals['not_checked']} recorded tensors and facts not checked"
     )
 
 
@@ -135,7 +131,7 @@ def _manifest(path: Path) -> SetReport:
     try:
         found = check_manifest(path)
         want, have = found.pop("parameters")
-    except (ModelError, *_UNEXPECTED) as fault:
+    except (ModelError, *MALFORMED) as fault:
         return SetReport(path.stem, "damaged", [], [], [], f"{path}: not a manifest: {type(fault).__name__}: {fault}")
     rows = [Row(f"{name} names", float(len(names)), 0.0) for name, names in found.items()]
     rows.append(Row("parameters", float(abs(want - have)), 0.0))

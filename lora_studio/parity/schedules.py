@@ -53,6 +53,7 @@ def replay(recording: Recording) -> None:
             sigmas = FlowMatchScheduler(shift=float(match[1])).train_sigmas
             recording.compare_number(f"fm.shift{match[1]}.sigma_min", float(sigmas[-1]), value[0])
             recording.compare_number(f"fm.shift{match[1]}.sigma_max", float(sigmas[0]), value[1])
+            recording.settle(key)
 
 
 def _flow(recording: Recording, key: str, parts: list[str]) -> None:

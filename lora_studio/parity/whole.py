@@ -3,6 +3,7 @@
 Cases without recorded draws name the seed of the one generator that the published pipeline drew everything from.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,15 +35,17 @@ class OneGenerator:
         return torch.randn(self._batch, channels, height, width, generator=self.generator)
 
 
-@torch.no_grad()
 def replay(recording: Recording) -> None:
-    """Compares latents and frames of every recorded case."""
+    """Compares latents and frames of every recorded case; one that is malformed or has settings unknown here is noted."""
     for case, facts in recording.facts["cases"].items():
-        known = set(SETTINGS) | _OTHER
-        if unknown := sorted(set(facts) - known):
-            recording.notes.append(f"{case}: settings not known here: {', '.join(unknown)}")
-            continue
+        recording.attempt(f"cases.{case}", partial(_case, recording, case, facts))
+
+
+@torch.no_grad()
+def _case(recording: Recording, case: str, facts: dict[str, Any]) -> None:
+    if recording.knows(f"cases.{case}", facts, {*SETTINGS, *_OTHER}):
         _replay(recording, case, facts)
+        recording.settle(f"cases.{case}")
 
 
 def _replay(recording: Recording, case: str, facts: dict[str, Any]) -> None:

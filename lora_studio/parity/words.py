@@ -21,7 +21,9 @@ def replay(recording: Recording) -> None:
     ids = [encoder.token_ids(prompt) for prompt in prompts]
     recording.compare_fact("input_ids", ids, recording.facts["input_ids"])
     padded = [(row[:length] + [0] * length)[:length] for row in ids]
-    recording.compare_fact("padded_ids", padded, recording.facts.get("padded_ids", padded))
+    if "padded_ids" in recording.facts:
+        recording.compare_fact("padded_ids", padded, recording.facts["padded_ids"])
+    recording.settle("input_ids", "padded_ids")
     rows = encoder.encode(prompts)
     recording.compare("hidden0", rows[0].unsqueeze(0))
     recording.compare("encode_prompts", embed.pad(rows))
@@ -30,6 +32,7 @@ def replay(recording: Recording) -> None:
     for seed, fact in recording.facts.get("caption_dropout_by_np_seed", {}).items():
         dropped = [draw < 0.1 for draw in fact["draws"]]
         recording.compare_fact(f"caption dropout, numpy seed {seed}", _effective(dropped, ids), _effective(fact["dropped"], ids))
+        recording.settle(f"caption_dropout_by_np_seed.{seed}")
 
 
 def _effective(dropped: list[bool], ids: list[list[int]]) -> list[bool]:

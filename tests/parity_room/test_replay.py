@@ -7,6 +7,7 @@ these variants runs and accounts for every tensor. It proves nothing about the p
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,35 @@ def change(folder: Path, edit: Any) -> None:
     tensors = load_file(folder / "golden.safetensors")
     edit(tensors)
     save_file(tensors, folder / "golden.safetensors")
+
+
+def tell(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    facts = json.loads((folder / "golden.json").read_text())
+    edit(facts)
+    (folder / "golden.json").write_text(json.dumps(facts))
+
+
+@pytest.fixture
+def small(copied: Path) -> Path:
+    """Of the shipped recording two training cases and two generations: what is quick to replay."""
+    kept = {"train": {"fm", "t1"}, "gen": {"g1", "g5_trunc500"}}
+
+    def leave_out(facts: dict[str, Any]) -> None:
+        for kind, cases in kept.items():
+            facts[kind] = {case: told for case, told in facts[kind].items() if case in cases}
+        names = {f"{kind}.{case}" for kind, cases in kept.items() for case in cases}
+        facts["rng"] = {name: drawn for name, drawn in facts["rng"].items() if name in names}
+        draws = {entry.get("key") for drawn in facts["rng"].values() for entry in drawn}
+
+        def is_kept(key: str) -> bool:
+            if key.startswith("rng."):
+                return key in draws
+            return not key.startswith(("train.", "gen.")) or any(key.startswith(f"{name}.") for name in names)
+
+        change(copied, lambda tensors: [tensors.pop(key) for key in list(tensors) if not is_kept(key)])
+
+    tell(copied, leave_out)
+    return copied
 
 
 def test_the_shipped_recording_is_met_to_the_last_tensor() -> None:
@@ -92,13 +122,125 @@ def test_a_tensor_nobody_checked_is_named(copied: Path) -> None:
 
 
 def test_a_case_with_unknown_settings_is_not_passed_over(copied: Path) -> None:
-    facts = json.loads((copied / "golden.json").read_text())
-    facts["gen"]["g1"]["guidance_of_tomorrow"] = 3
-    (copied / "golden.json").write_text(json.dumps(facts))
+    tell(copied, lambda facts: facts["gen"]["g1"].update(guidance_of_tomorrow=3))
     result = parity(copied)
     assert result.exit_code == 2
     assert "NOT CHECKED gen.g1.latents" in result.stdout
+    assert "NOT CHECKED golden.json: gen.g1\n" in result.stdout
     assert "gen.g1: settings not known here: guidance_of_tomorrow" in result.stdout
+
+
+def not_checked(result: Result) -> list[str]:
+    return [line.removeprefix("  NOT CHECKED ") for line in result.stdout.splitlines() if line.startswith("  NOT CHECKED ")]
+
+
+def test_a_small_recording_is_met_too(small: Path) -> None:
+    result = parity(small)
+    assert (result.exit_code, not_checked(result)) == (0, []), result.stdout
+    assert "note:" not in result.stdout
+    assert "remark:" not in result.stdout
+
+
+def test_a_fact_that_nobody_compared_is_named(small: Path) -> None:
+    def claim(facts: dict[str, Any]) -> None:
+        facts["grad_norms"]["tomorrow"] = {"mask_embed.mask_token": 1e9}
+        facts["grad_norms"]["t1"]["nobody.weight"] = 1.0
+        facts["speed_of_light"] = 3e8
+        facts["table"] = {"one": 1, "two": 2}
+
+    tell(small, claim)
+    result = parity(small)
+    assert result.exit_code == 2
+    named = ["grad_norms.tomorrow", "speed_of_light", "table.one", "table.two"]
+    assert not_checked(result) == [f"golden.json: {name}" for name in named]
+    assert "note: grad_norms.t1: no parameter nobody.weight" in result.stdout
+    assert "4 recorded tensors and facts not checked" in result.stdout
+
+
+@pytest.mark.parametrize("gap", [1e9, math.inf, math.nan, -1.0])
+def test_a_recording_does_not_set_its_own_tolerance_without_bound(small: Path, gap: float) -> None:
+    tell(small, lambda facts: facts["gen"]["g1"].update(float64_maxdiff=gap))
+    result = parity(small)
+    assert result.exit_code == 2, result.stdout
+    assert f"note: gen.g1: float64_maxdiff is {gap:g}, and rounding makes 0 to 0.002 of the largest latent" in result.stdout
+    change(small, lambda tensors: tensors["gen.g1.latents"].view(-1)[3:4].add_(0.02))
+    result = parity(small)
+    assert result.exit_code == 1
+    assert [line.split()[1] for line in result.stdout.splitlines() if "FAIL" in line] == ["gen.g1.latents:"]
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        lambda facts: facts["gen"]["g1"].update(absmax=1e9),
+        lambda facts: facts["train"]["fm"]["losses"].update(loss_t2i=math.inf),
+        lambda facts: facts["grad_norms"]["fm"].update({"mask_embed.mask_token": math.inf}),
+        lambda facts: facts.update(unpatchify_roundtrip_exact=False),
+    ],
+    ids=["absmax", "infinite loss", "infinite gradient", "roundtrip"],
+)
+def test_a_changed_fact_is_beyond_tolerance(small: Path, claim: Callable[[dict[str, Any]], object]) -> None:
+    tell(small, claim)
+    result = parity(small)
+    assert result.exit_code == 1, result.stdout
+    assert 1 <= result.stdout.count("FAIL") <= 2  # an infinite loss is one of the two whose sum is compared too
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda case: case.pop("frames"), lambda case: case.clear(), lambda case: case.update(frames="three")],
+    ids=["without frames", "empty", "frames in words"],
+)
+def test_a_malformed_case_keeps_no_other_from_being_replayed(small: Path, spoil: Callable[[dict[str, Any]], object]) -> None:
+    tell(small, lambda facts: (spoil(facts["train"]["fm"]), spoil(facts["gen"]["g1"])))
+    result = parity(small)
+    assert result.exit_code == 2, result.stdout
+    for case in ("train.fm", "gen.g1"):
+        assert f"note: {case}: not replayed to its end: " in result.stdout
+        assert f"golden.json: {case}" in not_checked(result)
+    assert "golden.json: grad_norms.fm" in not_checked(result), "its training case was not replayed"
+    for key in ("train.t1.total", "grad_norms.t1.mask_embed.mask_token", "gen.g5_trunc500.latents"):
+        assert f"ok   {key}:" in result.stdout
+
+
+def test_a_damaged_case_of_a_pipeline_keeps_no_other_from_being_replayed(tmp_path: Path) -> None:
+    if not (SHARED / "e2e").is_dir():
+        pytest.skip("the recording e2e is not beside the repository (../shared/parity)")
+    folder = Path(shutil.copytree(SHARED / "e2e", tmp_path / "e2e"))
+    tell(folder, lambda facts: facts["cases"]["t2v"].pop("max_latent_length"))
+    result = parity(folder)
+    assert result.exit_code == 2
+    assert "note: cases.t2v: not replayed to its end: 'max_latent_length' is missing" in result.stdout
+    assert "ok   two.latents:" in result.stdout
+
+
+def test_a_recording_without_gradients_says_so(small: Path) -> None:
+    tell(small, lambda facts: facts.pop("grad_norms"))
+    assert "remark:" not in parity(small).stdout, "some gradients are there as tensors"
+    change(small, lambda tensors: [tensors.pop(key) for key in list(tensors) if ".grad." in key])
+    result = parity(small, "--json")
+    assert result.exit_code == 0, result.output
+    (report,) = json.loads(result.stdout)["sets"]
+    assert report["remarks"] == ["no gradient is recorded: of the training steps nothing behind the losses was compared"]
+    assert (report["notes"], report["not_checked"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        lambda facts: facts.update(opensora_params=1),
+        lambda facts: facts.update(osp_tiled_vs_untiled_encode_maxdiff=0.5),
+        lambda facts: facts["osp_latents_out_for_frames"].update({"17": 6}),
+        lambda facts: facts["osp_frames_out_for_latents"].update({"2": 999}),
+    ],
+)
+def test_what_is_told_of_a_vae_is_compared(tmp_path: Path, claim: Callable[[dict[str, Any]], object]) -> None:
+    if not (SHARED / "vae").is_dir():
+        pytest.skip("the recording vae is not beside the repository (../shared/parity)")
+    folder = Path(shutil.copytree(SHARED / "vae", tmp_path / "vae"))
+    tell(folder, claim)
+    result = parity(folder)
+    assert (result.exit_code, result.stdout.count("FAIL")) == (1, 1), result.stdout
 
 
 def test_what_is_no_recording_or_a_damaged_one_is_said(copied: Path, tmp_path: Path) -> None:
@@ -205,6 +347,8 @@ def take(folder: Path, config: dict[str, Any], frames: int) -> None:
     backbone.replay(recording)
     learning.replay(recording)
     sampling.replay(recording)
+    assert not recording.notes, recording.notes
+    assert not recording.faults, recording.faults
     save_file({key: value.contiguous() for key, value in tensors.items()}, folder / "golden.safetensors")
     (folder / "golden.json").write_text(json.dumps(facts))
 
