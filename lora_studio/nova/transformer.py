@@ -112,6 +112,15 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         context = self.image_decoder.embed_condition(z) + self.image_decoder.embed_time(timesteps)
         return self.image_decoder(noisy, self.image_decoder.modulate(context))
 
+    def compile(self, *args: Any, dynamic: bool | None = True, **kwargs: Any) -> None:
+        """Compiles, in place, the two parts where the time goes: the image encoder and the decoder.
+
+        Sampling never calls `forward`, which is all that `torch.compile(model)` compiles. Shapes change from one set of patches
+        to the next, hence `dynamic`; all arguments are those of `torch.compile`.
+        """
+        self.image_encoder.compile(*args, dynamic=dynamic, **kwargs)
+        self.image_decoder.compile(*args, dynamic=dynamic, **kwargs)
+
     @apply_forward_hook
     def condition(self, text: list[Tensor], motion_flow: Tensor | None, fps: float = 12.0) -> Tensor:
         """Condition tokens (B, L, D): text rows, then flow and fps for checkpoints of video.
