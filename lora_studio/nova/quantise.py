@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from bitsandbytes.nn.modules import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
+from diffusers.quantizers.quantization_config import BitsAndBytesConfig
 from torch import nn
 
 from lora_studio.errors import ModelError
@@ -21,13 +23,12 @@ def quantise_(transformer: NOVATransformer3DModel, config: Any) -> NOVATransform
     Args:
         transformer: in the precision that it shall compute in; changed in place.
         config: diffusers' (or transformers') BitsAndBytesConfig with `load_in_4bit` or `load_in_8bit`; its quant type, double
-            quantisation, compute dtype and outlier threshold count.
+            quantisation, compute dtype and outlier threshold count. A PipelineQuantizationConfig may name it for the transformer.
 
     Raises:
-        ModelError: the config asks for neither 4 nor 8 bits.
+        ModelError: the config is of another kind, asks for neither 4 nor 8 bits, or for another part to be quantised.
     """
-    if not (config.load_in_4bit or config.load_in_8bit):
-        raise ModelError("quantization_config must have load_in_4bit=True or load_in_8bit=True")
+    config = backbone_config(config)
     device = transformer.device
     for name, layer in list(transformer.named_modules()):
         if type(layer) is not nn.Linear or any(part in name for part in _KEPT):
@@ -36,6 +37,38 @@ def quantise_(transformer: NOVATransformer3DModel, config: Any) -> NOVATransform
         parent, _, last = name.rpartition(".")
         setattr(transformer.get_submodule(parent), last, small.to(device))
     return transformer
+
+
+def backbone_config(config: Any) -> Any:
+    """The BitsAndBytesConfig meant for the transformer; see `quantise_` for what is raised."""
+    from transformers import BitsAndBytesConfig as SameOfTransformers
+
+    if isinstance(config, PipelineQuantizationConfig):
+        config = _of_pipeline(config)
+    if not isinstance(config, BitsAndBytesConfig | SameOfTransformers):
+        raise ModelError(
+            f"quantization_config must be diffusers' BitsAndBytesConfig, such as BitsAndBytesConfig(load_in_8bit=True), or a "
+            f"PipelineQuantizationConfig that names one for the transformer, got {type(config).__name__}"
+        )
+    if not (config.load_in_4bit or config.load_in_8bit):
+        raise ModelError("quantization_config must have load_in_4bit=True or load_in_8bit=True")
+    return config
+
+
+def _of_pipeline(config: PipelineQuantizationConfig) -> Any:
+    named = config.quant_mapping or {}
+    if others := sorted({*named, *(config.components_to_quantize or ())} - {"transformer"}):
+        raise ModelError(f"quantization_config names {', '.join(others)}: only the transformer can be quantised, leave others out")
+    if config.quant_backend is None:
+        return named.get("transformer")
+    if config.quant_backend not in ("bitsandbytes_4bit", "bitsandbytes_8bit"):
+        raise ModelError(
+            f"quantization_config has quant_backend {config.quant_backend!r}: supported are bitsandbytes_4bit and bitsandbytes_8bit"
+        )
+    if config.components_to_quantize is None:
+        raise ModelError('quantization_config is for all parts: add components_to_quantize="transformer", the only one that can be')
+    settings: dict[str, Any] = config.quant_kwargs
+    return BitsAndBytesConfig(**settings)
 
 
 def _four_bits(layer: nn.Linear, config: Any) -> nn.Module:
