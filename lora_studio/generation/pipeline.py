@@ -1,14 +1,15 @@
 """NOVA as a diffusers pipeline: the same sampler behind the calls that users of diffusers know.
 
 Loads through the strict loader, so that nothing of a folder is executed. Knows no workspace; it stands here, above the
-sampler, and not beside the model, because it is made of both. B prompts times clips per prompt, F frames, H W pixels.
+sampler, and not beside the model, because it is made of both. What may be passed to it is in `pipeline_arguments.py`.
+B prompts times clips per prompt, F frames, H W pixels.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -17,16 +18,18 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.utils.outputs import BaseOutput
+from diffusers.utils.torch_utils import is_compiled_module
 from PIL import Image
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from lora_studio.errors import AdapterError, ModelError
+from lora_studio.generation import pipeline_arguments as arguments
 from lora_studio.generation.noise import SeededNoise
 from lora_studio.generation.sampler import decode_to_frames, encode_frames, generate_latents
-from lora_studio.generation.settings import SamplerSettings
 from lora_studio.nova import weights
+from lora_studio.nova.layout import read_config
+from lora_studio.nova.schedules import Schedule
 from lora_studio.nova.text import TextEncoder
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora, pixel_dtype
@@ -34,11 +37,6 @@ from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora, pixe
 logger = logging.getLogger(__name__)
 
 _LORA = "pytorch_lora_weights.safetensors"
-_ARGUMENTS = {  # of the pipeline -> of SamplerSettings
-    "num_inference_steps": "num_steps", "num_diffusion_steps": "num_diffusion_steps", "guidance_scale": "guidance",
-    "min_guidance_scale": "min_guidance", "guidance_trunc": "guidance_trunc", "guidance_renorm": "guidance_renorm",
-    "image_guidance_scale": "image_guidance", "guidance_every": "guidance_every", "motion_flow": "motion_flow",
-}  # fmt: skip
 
 
 @dataclass
@@ -96,47 +94,143 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls, name: str | Path, torch_dtype: torch.dtype = torch.float32, quantization_config: Any = None
-    ) -> "NovaPipeline":
+        cls,
+        name: str | Path,
+        torch_dtype: torch.dtype | str | None = None,
+        quantization_config: Any = None,
+        *,
+        dtype: torch.dtype | str | None = None,
+        device_map: str | torch.device | None = None,
+        local_files_only: bool = False,
+        **given: Any,
+    ) -> Self:
         """Loads a model in the published layout.
 
         Args:
             name: "nano", a folder, or a Hub id.
-            torch_dtype: float32, bfloat16 or float16; the VAE is kept in float16 where bfloat16 is asked for.
-            quantization_config: diffusers' BitsAndBytesConfig for the backbone's Linear layers; None leaves them as they are.
+            torch_dtype: float32 (when not given), bfloat16 or float16; the VAE is kept in float16 where bfloat16 is asked for.
+            quantization_config: diffusers' BitsAndBytesConfig for the backbone's Linear layers, or a PipelineQuantizationConfig
+                that names one for the transformer; None leaves them as they are.
+            dtype: diffusers' newer name of `torch_dtype`.
+            device_map: one device for everything; None: the CPU.
+            local_files_only: a Hub id is looked for in this machine's cache alone.
+            **given: use_safetensors=True, low_cpu_mem_usage=True, trust_remote_code=False, variant=None: as it is done anyway.
 
         Raises:
-            ModelError: a part is missing, damaged, or not what its config says.
+            ModelError: a part is missing, damaged, or not what its config says, or an argument asks for what is not done here.
         """
-        folder = weights.find_model(str(name))
-        words = weights.load_text(folder, dtype=torch_dtype)
-        transformer = weights.load_transformer(folder, dtype=torch_dtype)
+        arguments.check_loading(given)
+        if dtype is not None and torch_dtype is not None:
+            raise ModelError("dtype and torch_dtype are two names of one argument: give one of them")
+        kind = arguments.precision(dtype or torch_dtype or torch.float32, "torch_dtype" if dtype is None else "dtype")
+        if device_map is not None:
+            arguments.check_device(device_map)
+        if quantization_config is not None:
+            from lora_studio.nova.quantise import backbone_config
+
+            quantization_config = backbone_config(quantization_config)
+        folder = _cached(str(name)) if local_files_only else weights.find_model(str(name))
+        pipeline = cls._load(folder, kind, quantization_config)
+        return pipeline if device_map is None else pipeline.to(device_map)
+
+    @classmethod
+    def _load(cls, folder: Path, dtype: torch.dtype, quantization_config: Any) -> Self:
+        words = weights.load_text(folder, dtype=dtype)
+        transformer = weights.load_transformer(folder, dtype=dtype)
         if quantization_config is not None:
             from lora_studio.nova.quantise import quantise_
 
             quantise_(transformer, quantization_config)
-        vae = weights.load_vae(folder, dtype=pixel_dtype(torch_dtype))
-        scheduler = weights.load_scheduler_component(folder)
+        vae, scheduler = weights.load_vae(folder, dtype=pixel_dtype(dtype)), weights.load_scheduler_component(folder)
         pipeline = cls(words.tokenizer, words.model, vae, transformer, scheduler)
+        library, *_ = read_config(folder / "model_index.json").get("scheduler") or [""]
+        pipeline.register_to_config(scheduler=(library or "diffusers", type(scheduler).__name__))  # it says how steps are spaced
         pipeline._folder = folder
         return pipeline
 
-    def load_lora_weights(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, source: str | Path, adapter_name: str = "default"
+    @property
+    def schedule(self) -> Schedule:
+        """The noise schedule; one from the published library, as model_index.json says, spaces its steps in that library's way."""
+        is_published = str(self.config["scheduler"][0]).startswith("diffnext")
+        return weights.schedule_of(self.scheduler, even_stride=is_published)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Moves to a device, a precision or both; a precision does what `torch_dtype` does at loading.
+
+        Raises:
+            ModelError: the model cannot compute in that precision.
+        """
+        dtypes = [value for value in args if isinstance(value, torch.dtype)] + list(args[1:2])
+        asked = kwargs.pop("dtype", None) or next(iter(dtypes), None)
+        dtype = None if asked is None else arguments.precision(asked, "dtype")
+        kwargs.setdefault("silence_dtype_warnings", True)  # they say that float16 fails on a CPU: it does not
+        super().to(*(value for value in args[:1] if not isinstance(value, torch.dtype)), **kwargs)
+        if dtype is not None:
+            for part in (self.text_encoder, self.transformer):
+                _cast_(part, dtype)
+            _cast_(self.vae, pixel_dtype(dtype))
+        return self
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | Path, safe_serialization: bool = True, **kwargs: Any
     ) -> None:
-        """Puts on an adapter that was trained here: its folder, its `diffusers/` folder, or that file.
+        """Writes a folder that `from_pretrained` loads again; further arguments are those of diffusers.
+
+        Raises:
+            ModelError: there is no such folder for what the transformer carries: an adapter, or quantised layers.
+        """
+        if any(".lora_" in name for name, _ in self.transformer.named_parameters()):
+            raise ModelError(
+                "the transformer carries an adapter, which a model folder cannot hold: call unload_lora_weights() first (after "
+                "fuse_lora() its effect stays in the weights), or use `lora-studio merge WORKSPACE RUN --to FOLDER`"
+            )
+        if not all(weight.is_floating_point() for weight in self.transformer.parameters()):
+            raise ModelError(
+                "the transformer has quantised layers, which the published layout cannot hold: save a pipeline that was loaded "
+                "without quantization_config, and pass that again when it is loaded"
+            )
+        if not safe_serialization:
+            raise ModelError("safe_serialization can only be True, got False: only safetensors are loaded again; leave it out")
+        super().save_pretrained(save_directory, **kwargs)
+
+    def load_lora_weights(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, source: str | Path, adapter_name: str = "default", weight_name: str = _LORA
+    ) -> None:
+        """Puts on an adapter that was trained here: its folder, its `diffusers/` folder, or the file in it.
 
         Raises:
             AdapterError: there is no adapter, it is damaged or not whole, or it is for another backbone.
         """
+        if not isinstance(source, str | Path):
+            raise AdapterError(f"load_lora_weights takes the folder or file of an adapter, got {type(source).__name__}")
         path = Path(source)
-        found = [p for p in (path, path / _LORA, path / "diffusers" / _LORA) if p.is_file()]
+        found = [p for p in (path, path / weight_name, path / "diffusers" / weight_name) if p.is_file()]
         if not found:
-            raise AdapterError(f"no adapter in {path}: {_LORA} is missing")
+            raise AdapterError(f"no adapter in {path}: {weight_name} is missing")
         state = self._read_lora(found[0])
         if adapter_name in getattr(self.transformer, "peft_config", {}):
             raise AdapterError(f"an adapter named {adapter_name!r} is on already: give another adapter_name, or unload it first")
         self.transformer.load_lora_adapter(state, prefix="transformer", adapter_name=adapter_name)
+
+    @classmethod
+    def save_lora_weights(cls, *_: Any, **__: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Is not offered: adapters come from training, as files.
+
+        Raises:
+            AdapterError: always.
+        """
+        raise AdapterError(
+            "save_lora_weights is not offered: an adapter trained here is a folder already, copy the one given to "
+            "load_lora_weights; pipeline.transformer.save_lora_adapter(folder, adapter_name=...) writes any other that is on"
+        )
+
+    def fuse_lora(self, components: list[str] | None = None, **kwargs: Any) -> None:  # pyright: ignore
+        """Adds the adapters into the weights; arguments are those of diffusers, of which `components` may be left out."""
+        super().fuse_lora(components or self._lora_loadable_modules, **kwargs)
+
+    def unfuse_lora(self, components: list[str] | None = None, **kwargs: Any) -> None:
+        """Takes fused adapters out of the weights again."""
+        super().unfuse_lora(components or self._lora_loadable_modules, **kwargs)
 
     def _read_lora(self, path: Path) -> dict[str, Tensor]:
         """An adapter's tensors, each of them checked against this backbone."""
@@ -194,94 +288,78 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
             ModelError: arguments that do not go together, or an image of another size.
             TypeError: an argument of another name.
         """
-        _check_output(output_type)
-        if not isinstance(num_videos_per_prompt, int) or num_videos_per_prompt < 1:
-            raise ModelError(f"num_videos_per_prompt must be 1 or more, got {num_videos_per_prompt!r}")
-        text = self._rows(prompt, prompt_embeds, "prompt")
-        text = [row for row in text for _ in range(num_videos_per_prompt)]
-        negative = None
-        if negative_prompt is not None or negative_prompt_embeds is not None:
-            negative = self._rows(negative_prompt, negative_prompt_embeds, "negative_prompt")
-            negative = [row for row in negative for _ in range(len(text) // len(negative))]
-        settings = _settings(
+        arguments.check_call(output_type, num_videos_per_prompt, max_latent_length, callback, spatiotemporal_guidance_scale)
+        settings = arguments.sampler_settings(
             num_inference_steps=num_inference_steps, num_diffusion_steps=num_diffusion_steps, guidance_scale=guidance_scale,
             min_guidance_scale=min_guidance_scale, guidance_trunc=guidance_trunc, guidance_renorm=guidance_renorm,
             image_guidance_scale=image_guidance_scale, guidance_every=guidance_every, motion_flow=motion_flow,
         )  # fmt: skip
-        first = None
-        if image is not None:
-            first = encode_frames(self.vae, _picture(image)[None, None]).expand(len(text), -1, -1, -1, -1)
+        width = self.transformer.config.text_token_dim
+        positive = arguments.prompts(prompt, prompt_embeds, "prompt", width)
+        negative = arguments.negatives(negative_prompt, negative_prompt_embeds, len(positive), width)
+        noise = SeededNoise(arguments.seeds(seed, generator, len(positive) * num_videos_per_prompt))
+        pixels = None if image is None else arguments.picture(image)
+        self._check_compiled()
+
+        text, without = self._rows(positive, len(positive), num_videos_per_prompt), None
+        if negative is not None:
+            without = self._rows(negative, len(positive), num_videos_per_prompt)
+        first = None if pixels is None else encode_frames(self.vae, pixels[None, None]).expand(len(text), -1, -1, -1, -1)
         latents = generate_latents(
-            cast(Any, self.transformer), weights.schedule_of(self.scheduler), text, settings,
-            SeededNoise(_seeds(seed, generator, len(text))), first, negative, callback, max_latent_length,
-        )  # fmt: skip
+            cast(Any, self.transformer), self.schedule, text, settings, noise, first, without, callback, max_latent_length
+        )
         frames: Any = latents if output_type == "latent" else _as(output_type, decode_to_frames(self.vae, latents))
         self.maybe_free_model_hooks()
         return NovaPipelineOutput(frames=frames) if return_dict else (frames,)
 
-    def _rows(self, texts: str | Sequence[str] | None, embeds: Sequence[Tensor] | None, name: str) -> list[Tensor]:
-        if (texts is None) == (embeds is None):
-            raise ModelError(f"give either {name} or {name}_embeds")
-        if embeds is not None:
-            return [self._checked(row, name) for row in embeds]
-        assert texts is not None
-        if (not texts and not isinstance(texts, str)) or not all(isinstance(text, str) for text in texts):
-            raise ModelError(f"{name} must be a text or a list of texts, got {texts!r}")
+    def _rows(self, asked: list[str] | list[Tensor], num_prompts: int, repeats: int) -> list[Tensor]:
+        """Rows (n_i, D_text) for each clip: of one for all prompts or one for each, every one `repeats` times."""
         encoder = TextEncoder(self.tokenizer, self.text_encoder, self.transformer.config.text_token_len)
-        every = [texts] if isinstance(texts, str) else list(texts)
-        for text in every:
-            if lost := encoder.cut_off(text):
-                logger.warning("the model reads the first %d tokens of a prompt; it never sees: %s", encoder.max_rows, lost)
-        return encoder.encode(every)
+        rows = []
+        for one in asked:
+            if isinstance(one, str):
+                if lost := encoder.cut_off(one):
+                    logger.warning("the model reads the first %d tokens of a prompt; it never sees: %s", encoder.max_rows, lost)
+                (one,) = encoder.encode([one])
+            elif (lost_rows := len(one) - encoder.max_rows) > 0:
+                logger.warning("the model reads the first %d rows of a prompt; it never sees %d", encoder.max_rows, lost_rows)
+            rows.append(one[: encoder.max_rows])
+        every = rows if len(rows) == num_prompts else rows * num_prompts
+        return [row for row in every for _ in range(repeats)]
+
+    def _check_compiled(self) -> None:
+        """Refuses what looks compiled but is not: of these parts the sampler calls methods, never the module itself."""
+        for name, instead in (("transformer", "transformer.compile()"), ("vae", "vae.decoder.compile()")):
+            part = getattr(self, name)
+            if is_compiled_module(part) or getattr(part, "_compiled_call_impl", None) is not None:
+                raise ModelError(
+                    f"pipeline.{name} was compiled in a way that has no effect here: load the pipeline again and call "
+                    f"pipeline.{instead}, which compiles in place what is called"
+                )
 
 
-    def _checked(self, row: Tensor, name: str) -> Tensor:
-        width, most = self.transformer.config.text_token_dim, self.transformer.config.text_token_len
-        if row.ndim != 2 or row.shape[1] != width or not torch.isfinite(row).all():
-            raise ModelError(f"{name}_embeds must be finite rows (n, {width}) for each text, got {tuple(row.shape)}")
-        if len(row) > most:
-            logger.warning("the model reads the first %d rows of %s_embeds; %d are never seen", most, name, len(row) - most)
-        return row
+def _cached(name: str) -> Path:
+    """`find_model` that never opens the network."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-
-def _settings(**given: Any) -> SamplerSettings:
-    """The sampler's settings out of this pipeline's arguments; faults name the arguments."""
-    table = {ours: given[theirs] for theirs, ours in _ARGUMENTS.items()}
+    if name == "nano" or Path(name).expanduser().is_dir():
+        return weights.find_model(name)
     try:
-        return SamplerSettings.model_validate(table)
-    except ValidationError as fault:
-        theirs = {ours: name for name, ours in _ARGUMENTS.items()}
-        lines = [f"{theirs[str(entry['loc'][0])]}: {entry['msg']}, got {entry['input']!r}" for entry in fault.errors()]
-        raise ModelError("; ".join(lines)) from None
+        index = try_to_load_from_cache(name, "model_index.json")
+    except HFValidationError:
+        index = None
+    if not isinstance(index, str):
+        raise ModelError(f"{name} is no folder and not in this machine's Hub cache: leave out local_files_only to fetch it")
+    return weights.find_model(str(Path(index).parent))
 
 
-def _picture(image: Image.Image | np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3)."""
-    if isinstance(image, Image.Image):
-        return np.array(image.convert("RGB"))
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ModelError(f"image must be a PIL picture or a uint8 array (H, W, 3), got {what}")
-    return image.copy()
-
-
-def _check_output(output_type: str) -> None:
-    if output_type not in ("np", "pt", "pil", "uint8", "latent"):
-        raise ModelError(f"output_type must be np, pt, pil, uint8 or latent, got {output_type!r}")
-
-
-def _seeds(seed: int | Sequence[int] | None, generator: torch.Generator | None, count: int) -> list[int]:
-    if isinstance(seed, int | np.integer):
-        return [int(seed) + index for index in range(count)]
-    if seed is not None:
-        if isinstance(seed, str | float) or not all(isinstance(one, int | np.integer) for one in seed):
-            raise ModelError(f"seed must be a whole number, or one for each clip, got {seed!r}")
-        if len(seed) != count:
-            raise ModelError(f"give one seed or {count}, one per clip; got {len(seed)}")
-        return [int(one) for one in seed]
-    if generator is None:
-        return list(range(count))
-    return torch.randint(2**62, (count,), generator=generator, device=generator.device).tolist()
+def _cast_(part: nn.Module, dtype: torch.dtype) -> None:
+    """Casts what is stored with a model and is a floating-point number; tables worked out at loading keep their digits."""
+    stored = part.state_dict().keys()
+    for tensor in (*part.parameters(), *(buffer for name, buffer in part.named_buffers() if name in stored)):
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
 
 
 def _as(output_type: str, frames: np.ndarray) -> Any:

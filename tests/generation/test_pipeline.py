@@ -1,16 +1,18 @@
 """The diffusers pipeline: the sampler's own latents, saving and loading, adapters, precision, quantisation, offloading."""
 
-import logging
+import inspect
+import json
 import shutil
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate.hooks import CpuOffload, ModelHook, add_hook_to_module
-from diffusers import BitsAndBytesConfig
+from accelerate.hooks import ModelHook, add_hook_to_module
+from diffusers import BitsAndBytesConfig, DDPMScheduler, PipelineQuantizationConfig
 from parity import SHARED
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lora_studio.adapters.attach import adapter_parameters, attach_adapter, bare_transformer
@@ -21,7 +23,6 @@ from lora_studio.generation.pipeline import NovaPipeline
 from lora_studio.generation.sampler import generate_latents
 from lora_studio.generation.settings import SamplerSettings
 from lora_studio.nova import weights
-from lora_studio.nova.layers import KVCache
 from lora_studio.nova.quantise import stored_bytes
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.vae import pixel_dtype
@@ -93,8 +94,9 @@ def test_half_precision_stays_near_float32(dtype: torch.dtype) -> None:
     """Each part alone: chains of steps would only show how far errors grow."""
     wide, half = weights.load_transformer(NANO), weights.load_transformer(NANO, dtype=dtype)
     generator = torch.Generator().manual_seed(0)
-    clip, text = torch.randn(1, 4, 3, 16, 24, generator=generator), [torch.randn(8, 128, generator=generator)]
-    kept, noisy = torch.arange(20)[None], torch.randn(1, 96, 16, generator=generator)
+    clip = torch.randn(1, wide.config.image_dim, 3, 16, 24, generator=generator)
+    text = [torch.randn(8, 128, generator=generator)]
+    kept, noisy = torch.arange(20)[None], torch.randn(1, 96, wide.patch_values, generator=generator)
     flow = torch.tensor([5.0])
     condition = wide.condition(text, flow)
     context = wide.encode_video(clip, condition)
@@ -131,7 +133,8 @@ def test_quantised_backbone_is_near_the_plain_one(bits: int) -> None:
     plain, transformer = weights.load_transformer(NANO), small.transformer
     assert isinstance(transformer, NOVATransformer3DModel)
     generator = torch.Generator().manual_seed(0)
-    clip, text = torch.randn(1, 4, 3, 16, 24, generator=generator), [torch.randn(8, 128, generator=generator)]
+    clip = torch.randn(1, plain.config.image_dim, 3, 16, 24, generator=generator)
+    text = [torch.randn(8, 128, generator=generator)]
     outs = [model.encode_video(clip, model.condition(text, torch.tensor([5.0]))).float() for model in (plain, transformer)]
     cosine = float(torch.nn.functional.cosine_similarity(outs[0].flatten(), outs[1].flatten(), dim=0))
     share = stored_bytes(transformer) / stored_bytes(plain)
@@ -141,41 +144,84 @@ def test_quantised_backbone_is_near_the_plain_one(bits: int) -> None:
     assert torch.isfinite(latents(small)).all()
 
 
-def test_adapters_of_this_house_load_and_come_off(tmp_path: Path) -> None:
-    attached = attach_adapter(
-        weights.load_transformer(NANO), AdapterSection.model_validate({"preset": "look", "rank": 4, "alpha": 6.0}), seed=1
-    )
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter folder as training leaves it, with weights that change what is made."""
+    section = AdapterSection.model_validate({"preset": "look", "rank": 4, "alpha": 6.0})
+    attached = attach_adapter(weights.load_transformer(NANO), section, seed=1)
     with torch.no_grad():
         for name, parameter in adapter_parameters(attached.model).items():
             if ".lora_B." in name:
                 parameter.normal_(0, 0.05, generator=torch.Generator().manual_seed(2))
-    save_adapter(attached.model, tmp_path / "adapter", {})
-    pipeline = NovaPipeline.from_pretrained("nano")
-    base = latents(pipeline)
-    pipeline.load_lora_weights(tmp_path / "adapter", adapter_name="brand")
-    text = weights.load_text(NANO).encode([PROMPT])
-    worn = bare_transformer(load_adapter(weights.load_transformer(NANO), tmp_path / "adapter"))
-    assert isinstance(worn, NOVATransformer3DModel)
-    want = generate_latents(worn, weights.load_scheduler(NANO), text, SETTINGS, SeededNoise([4]))
-    assert torch.allclose(latents(pipeline), want, atol=1e-4)
-    assert float((want - base).abs().max()) > 1e-2
-    pipeline.set_adapters("brand", 0.0)
-    assert torch.allclose(latents(pipeline), base, atol=1e-4)
-    pipeline.set_adapters("brand", 1.0)
-    pipeline.fuse_lora(components=["transformer"])
-    assert torch.allclose(latents(pipeline), want, atol=1e-4)
-    pipeline.unfuse_lora(components=["transformer"])
-    pipeline.unload_lora_weights()
-    assert torch.allclose(latents(pipeline), base, atol=1e-4)
+    save_adapter(attached.model, folder := tmp_path_factory.mktemp("adapters") / "adapter", {})
+    return folder
 
+
+@pytest.fixture(scope="module")
+def worn(adapter: Path) -> torch.Tensor:
+    """What the sampler makes with that adapter."""
+    text = weights.load_text(NANO).encode([PROMPT])
+    transformer = bare_transformer(load_adapter(weights.load_transformer(NANO), adapter))
+    assert isinstance(transformer, NOVATransformer3DModel)
+    return generate_latents(transformer, weights.load_scheduler(NANO), text, SETTINGS, SeededNoise([4]))
+
+
+def test_adapters_of_this_house_load_and_come_off(pipeline: NovaPipeline, adapter: Path, worn: torch.Tensor) -> None:
+    base, own = latents(pipeline), NovaPipeline.from_pretrained("nano")
+    own.load_lora_weights(adapter, adapter_name="brand")
+    assert torch.allclose(latents(own), worn, atol=1e-4)
+    assert float((worn - base).abs().max()) > 1e-2
+    own.set_adapters("brand", 0.0)
+    assert torch.allclose(latents(own), base, atol=1e-4)
+    own.set_adapters("brand", 1.0)
+    own.fuse_lora()
+    assert torch.allclose(latents(own), worn, atol=1e-4)
+    own.unfuse_lora()
+    own.unload_lora_weights()
+    assert torch.allclose(latents(own), base, atol=1e-4)
+    own.transformer.load_lora_adapter(adapter / "diffusers", use_safetensors=True)  # the model's own call, as diffusers has it
+    assert torch.allclose(latents(own), worn, atol=1e-4)
+
+
+def test_an_adapter_goes_on_quantised_layers(pipeline: NovaPipeline, adapter: Path, worn: torch.Tensor) -> None:
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
     small = NovaPipeline.from_pretrained("nano", quantization_config=config)
     bare = latents(small)  # four-bit weights are packed: an adapter is held to the layers' sizes, not to the weights'
-    small.load_lora_weights(tmp_path / "adapter")
-    change, wanted = latents(small) - bare, want - base
+    small.load_lora_weights(adapter)
+    change, wanted = latents(small) - bare, worn - latents(pipeline)
     cosine = float(torch.nn.functional.cosine_similarity(change.flatten(), wanted.flatten(), dim=0))
     print(f"what the adapter changes on NF4, against float32: cosine {cosine:.3f}")
     assert cosine > 0.8
+
+
+def test_only_what_loads_again_is_saved(adapter: Path, worn: torch.Tensor, tmp_path: Path) -> None:
+    own = NovaPipeline.from_pretrained("nano")
+    with pytest.raises(ModelError, match="safe_serialization can only be True, got False"):
+        own.save_pretrained(tmp_path / "merged", safe_serialization=False)
+    own.load_lora_weights(adapter)
+    with pytest.raises(ModelError, match=r"carries an adapter.*unload_lora_weights\(\) first.*lora-studio merge"):
+        own.save_pretrained(tmp_path / "merged")
+    own.fuse_lora()
+    with pytest.raises(ModelError, match="carries an adapter"):
+        own.save_pretrained(tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+    own.unload_lora_weights()  # the effect of a fused adapter stays in the weights
+    own.save_pretrained(tmp_path / "merged")
+    assert set(weights.verify_model(tmp_path / "merged").values()) == {""}
+    assert torch.allclose(latents(NovaPipeline.from_pretrained(tmp_path / "merged")), worn, atol=1e-4)
+    small = NovaPipeline.from_pretrained("nano", quantization_config=BitsAndBytesConfig(load_in_8bit=True))
+    with pytest.raises(ModelError, match="has quantised layers.*loaded without quantization_config"):
+        small.save_pretrained(tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+
+
+def test_diffusers_words_for_adapters_are_answered(pipeline: NovaPipeline, tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="save_lora_weights is not offered: .* copy the one given to load_lora_weights"):
+        pipeline.save_lora_weights(tmp_path)
+    with pytest.raises(AdapterError, match="takes the folder or file of an adapter, got dict"):
+        pipeline.load_lora_weights({})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(AdapterError, match=r"brand\.safetensors is missing"):
+        pipeline.load_lora_weights(tmp_path, weight_name="brand.safetensors")
 
 
 def test_adapters_for_another_base_are_refused(tmp_path: Path) -> None:
@@ -217,23 +263,44 @@ def test_an_adapter_says_which_base_it_is_for_and_must_be_whole(tmp_path: Path) 
         pipeline.load_lora_weights(tmp_path / "ours")
 
 
-def test_offloading_sees_every_call(pipeline: NovaPipeline) -> None:
-    """`enable_model_cpu_offload` puts a hook before `forward`; NOVA is called by other names."""
-    seen: list[str] = []
+def test_offloading_sees_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`enable_model_cpu_offload` puts a hook before `forward`; NOVA is called by other names, each of which must wake it."""
+    woken: dict[str, int] = defaultdict(int)
+    calls: dict[str, list[int]] = defaultdict(list)
+    inside: list[str] = []
 
-    class Noting(ModelHook):
+    class Hook(ModelHook):  # stands in for the one that brings a part to the GPU; diffusers calls it with the module alone
         def pre_forward(self, module: torch.nn.Module, *args: object, **kwargs: object):
-            seen.append(type(module).__name__)
+            woken[type(module).__name__] += 1
             return args, kwargs
 
-    fresh = NovaPipeline.from_pretrained("nano")
-    for part in (fresh.transformer, fresh.vae, fresh.text_encoder):
-        add_hook_to_module(part, Noting())
-    fresh(PROMPT, **QUICK)
-    order = [name for index, name in enumerate(seen) if index == 0 or seen[index - 1] != name]
-    assert order == ["PhiModel", "NOVATransformer3DModel", "AutoencoderKLOpenSora"]
-    assert issubclass(CpuOffload, ModelHook)  # the hook that enable_model_cpu_offload puts there is called the same way
-    assert pipeline.model_cpu_offload_seq.split("->") == ["text_encoder", "transformer", "vae"]
+    def watched(part: torch.nn.Module, name: str) -> Callable[..., object]:
+        method, kind = getattr(part, name), type(part).__name__
+
+        def call(*args: object, **kwargs: object) -> object:
+            if inside:  # one method of a part calls another: the hook was woken already
+                return method(*args, **kwargs)
+            inside.append(name)
+            before = woken[kind]
+            result = method(*args, **kwargs)
+            calls[name].append(woken[kind] - before)
+            inside.remove(name)
+            return result
+
+        return call
+
+    own = NovaPipeline.from_pretrained("nano")
+    for part in (own.text_encoder, own.transformer, own.vae):
+        add_hook_to_module(part, Hook())
+    for part in (own.transformer, own.vae):
+        for name, _ in inspect.getmembers(type(part), inspect.isfunction):
+            if name in vars(type(part)) and not name.startswith("_"):
+                monkeypatch.setattr(part, name, watched(part, name))
+    own(PROMPT, image=np.zeros((128, 192, 3), np.uint8), **{**QUICK, "output_type": "np"})
+    assert set(calls) == {"condition", "encode_video_frame", "encode_image", "encode", "decode"}
+    assert all(count >= 1 for counts in calls.values() for count in counts), dict(calls)
+    assert woken["PhiModel"] == 1
+    assert NovaPipeline.model_cpu_offload_seq.split("->") == ["text_encoder", "transformer", "vae"]
 
 
 @pytest.mark.gpu
@@ -243,62 +310,115 @@ def test_offloaded_to_a_gpu_gives_the_same(pipeline: NovaPipeline) -> None:
     assert torch.allclose(latents(offloaded).cpu(), latents(pipeline), atol=1e-2)
 
 
+def test_compiling_the_transformer_compiles_what_a_call_runs(pipeline: NovaPipeline) -> None:
+    compiled: set[str] = set()
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        """Notes whose layers it is given, and runs them as they are."""
+        stacks = [node.meta.get("nn_module_stack", {}) for node in graph.graph.nodes]
+        compiled.update(getattr(kind, "__name__", str(kind)) for stack in stacks for _, kind in stack.values())
+        return graph.forward
+
+    own = NovaPipeline.from_pretrained("nano")
+    own.transformer.compile(backend=backend)
+    made = latents(own)
+    assert {"Block", "_DecoderBlock"} <= compiled  # of the image encoder and of the decoder
+    assert torch.allclose(made, latents(pipeline), atol=1e-4)
+
+
 @pytest.mark.slow
-@torch.no_grad()
-def test_compiled_parts_give_the_same() -> None:
+def test_compiled_parts_give_the_same(pipeline: NovaPipeline) -> None:
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler (g++)")
-    model = weights.load_transformer(NANO)
-    generator = torch.Generator().manual_seed(0)
-    canvas, kept = torch.randn(1, 4, 16, 24, generator=generator), torch.arange(20)[None]
-    context, _ = model.encode_video_frame(None, model.condition([torch.randn(8, 128, generator=generator)], None), 0, 3, KVCache())
-    want = model.encode_image(canvas, context, kept)
-    model.image_encoder.compile()
-    model.image_decoder.compile()
-    assert torch.allclose(model.encode_image(canvas, context, kept), want, atol=1e-4)
+    own = NovaPipeline.from_pretrained("nano")
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    own.transformer.compile()
+    made = latents(own)
+    counters = torch._dynamo.utils.counters
+    print(dict(counters["frames"]), dict(counters["stats"]))
+    assert counters["frames"]["ok"] >= 2
+    assert counters["frames"]["ok"] == counters["frames"]["total"]
+    assert torch.allclose(made, latents(pipeline), atol=1e-4)
+
+
+def test_compiling_without_effect_is_refused() -> None:
+    own = NovaPipeline.from_pretrained("nano")
+    own.vae.compile()
+    with pytest.raises(ModelError, match=r"pipeline\.vae was compiled in a way that has no effect.*vae\.decoder\.compile\(\)"):
+        own(PROMPT, **QUICK)
+    own = NovaPipeline.from_pretrained("nano")
+    own.transformer = torch.compile(own.transformer)
+    with pytest.raises(ModelError, match=r"pipeline\.transformer was compiled .* call pipeline\.transformer\.compile\(\)"):
+        own(PROMPT, **QUICK)
+
+
+def test_steps_are_spaced_as_the_model_index_says(tmp_path: Path) -> None:
+    """DDPM with linspace: the published library steps evenly, diffusers' own from entry to entry."""
+    settings = SamplerSettings(num_steps=2, num_diffusion_steps=7, guidance=1.0)
+    made = {}
+    for library in ("diffnext.schedulers.scheduling_ddpm", "diffusers"):
+        folder = tmp_path / library
+        shutil.copytree(NANO, folder)
+        DDPMScheduler(timestep_spacing="linspace", clip_sample=False).save_pretrained(folder / "scheduler")
+        index = json.loads((folder / "model_index.json").read_text())
+        (folder / "model_index.json").write_text(json.dumps({**index, "scheduler": [library, "DDPMScheduler"]}))
+        text = weights.load_text(folder).encode([PROMPT])
+        transformer, scheduler = weights.load_transformer(folder), weights.load_scheduler(folder)
+        want = generate_latents(transformer, scheduler, text, settings, SeededNoise([4]), num_latents=1)
+        own = NovaPipeline.from_pretrained(folder)
+        asked = {"num_inference_steps": 2, "num_diffusion_steps": 7, "guidance_scale": 1.0, "max_latent_length": 1}
+        made[library] = latents(own, **asked)
+        assert torch.allclose(made[library], want, atol=1e-4), library
+        own.save_pretrained(tmp_path / "saved" / library)
+        assert torch.equal(latents(NovaPipeline.from_pretrained(tmp_path / "saved" / library), **asked), made[library])
+    assert float((made["diffusers"] - made["diffnext.schedulers.scheduling_ddpm"]).abs().max()) > 1e-2
+
+
+def test_precision_after_loading_is_precision_at_loading() -> None:
+    own = NovaPipeline.from_pretrained("nano")
+    assert own.to("cpu") is own
+    moved, loaded = own.to("cpu", torch.bfloat16), NovaPipeline.from_pretrained("nano", dtype="bfloat16")
+    assert (moved.transformer.dtype, moved.vae.dtype, moved.text_encoder.dtype) == (torch.bfloat16, torch.float16, torch.bfloat16)
+    for name in ("transformer", "vae", "text_encoder"):
+        ours, theirs = getattr(moved, name), getattr(loaded, name)
+        for mine, other in zip((*ours.parameters(), *ours.buffers()), (*theirs.parameters(), *theirs.buffers()), strict=True):
+            assert mine.dtype == other.dtype
+            assert torch.equal(mine, other)
+    assert torch.equal(latents(moved), latents(loaded))
+    assert own.to(dtype=torch.float32).vae.dtype == torch.float32
+    for dtype in (torch.int8, torch.float8_e4m3fn, torch.float64):
+        with pytest.raises(ModelError, match="dtype must be float32, bfloat16 or float16 .*BitsAndBytesConfig"):
+            own.to(dtype)
+
+
+def test_a_call_is_cancelled_from_its_callback(pipeline: NovaPipeline) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Enough(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        seen.append((done, total))
+        if done == 2:
+            raise Enough
+
+    before = latents(pipeline)
+    with pytest.raises(Enough):
+        latents(pipeline, callback=stop)
+    assert seen == [(1, 9), (2, 9)]  # three frames of three sets
+    assert torch.equal(latents(pipeline), before)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    "config",
     [
-        ({"num_inference_steps": 0}, "num_inference_steps: .*greater than or equal to 1, got 0"),
-        ({"guidance_scale": 0.5}, "guidance_scale: .*greater than or equal to 1, got 0.5"),
-        ({"guidance_scale": float("inf")}, "guidance_scale: .*finite"),
-        ({"guidance_every": 0, "image_guidance_scale": -1.0}, "image_guidance_scale: .*; guidance_every: "),
-        ({"max_latent_length": 0}, "1 or more latent frames .*, got 0"),
-        ({"max_latent_length": 2.5}, "got 2.5"),
-        ({"num_videos_per_prompt": 0}, "num_videos_per_prompt must be 1 or more, got 0"),
-        ({"seed": 1.5}, "seed must be a whole number"),
-        ({"prompt": []}, r"prompt must be a text or a list of texts, got \[\]"),
-        ({"prompt": None, "prompt_embeds": [torch.zeros(3, 7)]}, r"prompt_embeds must be finite rows \(n, 128\) .* got \(3, 7\)"),
-        ({"prompt": None, "prompt_embeds": [torch.full((3, 128), torch.nan)]}, "must be finite rows"),
-        ({"image": np.zeros((128, 192, 3), np.float32)}, r"must be a PIL picture or a uint8 array \(H, W, 3\), got float32"),
-        ({"image": "a.png"}, "got str"),
+        PipelineQuantizationConfig(quant_mapping={"transformer": BitsAndBytesConfig(load_in_8bit=True)}),
+        PipelineQuantizationConfig(
+            quant_backend="bitsandbytes_8bit", quant_kwargs={"load_in_8bit": True}, components_to_quantize="transformer"
+        ),
     ],
 )
-def test_arguments_out_of_range_are_named_as_they_were_given(pipeline: NovaPipeline, wrong: dict, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        pipeline(**{"prompt": PROMPT, **QUICK, **wrong})
-
-
-def test_a_picture_with_transparency_is_read_as_colours(pipeline: NovaPipeline) -> None:
-    picture = Image.new("RGBA", (192, 128), (200, 30, 40, 128))
-    with_alpha = pipeline(PROMPT, image=picture, **{**QUICK, "output_type": "latent"}).frames
-    without = pipeline(PROMPT, image=picture.convert("RGB"), **{**QUICK, "output_type": "latent"}).frames
-    assert torch.equal(with_alpha, without)
-
-
-def test_wrong_arguments_are_refused(pipeline: NovaPipeline, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(ModelError, match="give either prompt or prompt_embeds"):
-        pipeline(**QUICK)
-    with pytest.raises(ModelError, match="output_type must be"):
-        pipeline(PROMPT, output_type="mp4")
-    with pytest.raises(ModelError, match="give one seed or 1"):
-        pipeline(PROMPT, **{**QUICK, "seed": [1, 2]})
-    with pytest.raises(TypeError, match="vae_batch_size"):
-        pipeline(PROMPT, vae_batch_size=2)
-    with pytest.raises(ModelError, match="crop them to 128 x 192 pixels"):
-        pipeline(PROMPT, image=np.zeros((64, 64, 3), np.uint8), **QUICK)
-    with caplog.at_level(logging.WARNING):
-        pipeline("a red can and " * 60, max_latent_length=1, **QUICK)
-    assert "never sees" in caplog.text
+def test_a_config_for_pipelines_quantises_the_transformer(config: PipelineQuantizationConfig) -> None:
+    small = NovaPipeline.from_pretrained("nano", quantization_config=config)
+    assert "Linear8bitLt" in {type(module).__name__ for module in small.transformer.modules()}
