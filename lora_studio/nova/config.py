@@ -37,9 +37,12 @@ def stack_size(name: str) -> StackSize:
     Raises:
         ModelError: the name has another form, or its width cannot be split into heads.
     """
-    match = re.fullmatch(r"(vit|mlp)_d([1-9]\d*)w([1-9]\d*)", name)
+    match = re.fullmatch(r"(vit|mlp)_d([1-9]\d{0,2})w([1-9]\d{0,4})", name)
     if match is None:
-        raise ModelError(f"arch: {name!r} is not a known architecture name; they look like vit_d16w1024 or mlp_d3w1280")
+        raise ModelError(
+            "arch must be names such as vit_d16w1024 or mlp_d3w1280, with a depth up to 999 and a width up to 99999, "
+            f"got {name!r}"
+        )
     depth, width = int(match[2]), int(match[3])
     if match[1] == "mlp":
         return StackSize(depth, width, 0)

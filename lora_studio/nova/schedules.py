@@ -13,6 +13,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
 from lora_studio.errors import ModelError
+from lora_studio.nova.rules import check_scheduler
 
 
 class Plan(Protocol):
@@ -153,12 +154,7 @@ class DDPMSchedule:
 
     def __post_init__(self) -> None:
         """Refuses settings that NOVA's patches or its head cannot mean."""
-        config = self.scheduler.config
-        if config["variance_type"] not in ("fixed_small", "fixed_small_log", "fixed_large") or config["thresholding"]:
-            raise ModelError(
-                f"the scheduler's variance_type is {config['variance_type']!r} (thresholding {config['thresholding']}): "
-                "supported are fixed_small, fixed_small_log and fixed_large, without thresholding"
-            )
+        check_scheduler(dict(self.scheduler.config), is_ddpm=True)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from lora_studio.nova.embeddings import MaskEmbed, MotionEmbed, TextEmbed, Video
 from lora_studio.nova.encoders import ImageEncoder, VideoEncoder
 from lora_studio.nova.layers import KVCache, gather_patches
 from lora_studio.nova.positions import grid_cells, grid_embedding, rotary_angles
+from lora_studio.nova.rules import check_transformer
 
 
 class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
@@ -45,9 +46,8 @@ class NOVATransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         clip_latents: int = 9,  # ours: latent frames of a clip; published configs do not say, NOVA's clips have 33 frames
     ) -> None:
         super().__init__()
+        check_transformer(dict(self.config))
         video, image, decoder = (stack_size(name) for name in arch)
-        if video.width != image.width:
-            raise ModelError(f"arch: video and image encoder must be equally wide, got {arch[0]} and {arch[1]}")
         self.patch = image_patch(image_stride)
         self.width, self.head_width = video.width, video.width // video.heads
         self.video_encoder = VideoEncoder(video, image_dim, 2 * self.patch, video_mixer_rank)

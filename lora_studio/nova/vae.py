@@ -14,6 +14,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from lora_studio.errors import ModelError
+from lora_studio.nova.rules import check_vae
 from lora_studio.nova.vae_layers import CausalConv3d, DownBlock, MidBlock, PartNorm, UpBlock, activate, cut, per_frame
 
 _TILE_FRAMES, TILE_LATENTS, _FRAMES_PER_LATENT = 17, 5, 4
@@ -110,10 +111,8 @@ class AutoencoderKLOpenSora(ModelMixin, _ScaledLatents):
         use_post_quant_conv: bool = True,
     ) -> None:
         super().__init__()
+        check_vae(dict(self.config), is_video=True)
         kinds = [name == "DownEncoderBlock3D" for name in down_block_types]
-        known = {"DownEncoderBlock2D", "DownEncoderBlock3D", "UpDecoderBlock3D"}
-        if unknown := sorted({*down_block_types, *up_block_types} - known) or len(kinds) != 4 or act_fn != "silu":
-            raise ModelError(f"the VAE's config.json asks for {unknown} ({len(kinds)} stages, {act_fn}): not a layout this reads")
         widths = tuple(block_out_channels)
         self.encoder = _Encoder(in_channels, latent_channels, widths, layers_per_block, norm_num_groups, kinds)
         self.decoder = _Decoder(out_channels, latent_channels, widths, layers_per_block, norm_num_groups)
@@ -177,7 +176,8 @@ def _check_clip(pixels: Tensor, channels: int) -> None:
         raise ModelError(f"a clip must be (B, {channels}, F, H, W), got {tuple(pixels.shape)}")
     frames, height, width = pixels.shape[2:]
     if frames % _FRAMES_PER_LATENT != 1:
-        raise ModelError(f"a clip must have 1, 5, 9, 13, ... frames (4k + 1), got {frames}: drop {(frames - 1) % 4} frames")
+        help_words = f": drop {(frames - 1) % 4} frames" if frames else ""
+        raise ModelError(f"a clip must have 1, 5, 9, 13, ... frames (4k + 1), got {frames}{help_words}")
     if height % 8 or width % 8:
         raise ModelError(f"height and width must be multiples of 8 pixels, got {height} x {width}")
 

@@ -79,7 +79,7 @@ def test_indices_cover_the_table(schedule: FlowMatchScheduler | DDPMSchedule) ->
 
 
 def test_learned_variance_is_refused() -> None:
-    with pytest.raises(ModelError, match="variance_type is 'learned'"):
+    with pytest.raises(ModelError, match='variance_type must be "fixed_small" or .*, got "learned"'):
         DDPMSchedule(DDPMScheduler(variance_type="learned"))
 
 

@@ -87,6 +87,11 @@ def test_other_clips_are_refused(tiny: AutoencoderKLOpenSora, shape: tuple[int, 
         tiny.encode(torch.zeros(1, 3, *shape))
 
 
+def test_a_clip_without_frames_has_none_to_drop(tiny: AutoencoderKLOpenSora) -> None:
+    with pytest.raises(ModelError, match=r"got 0$"):
+        tiny.encode(torch.zeros(1, 3, 0, 16, 16))
+
+
 def test_scaling_gives_new_values_and_back(tiny: AutoencoderKLOpenSora) -> None:
     latents = torch.linspace(-2, 2, 8)
     kept = latents.clone()
