@@ -10,20 +10,36 @@
 import difflib
 import inspect
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from lora_studio import files
 from lora_studio.errors import ModelError
+from lora_studio.nova import rules
 from lora_studio.nova.config import ClipShape, image_patch
+from lora_studio.nova.hub import download, is_hub_name, pickled, readable, variant_of
 from lora_studio.nova.transformer import NOVATransformer3DModel
+from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora
+
+__all__ = [
+    "PARTS",
+    "class_of",
+    "clip_shape",
+    "download",
+    "find_model",
+    "index_entry",
+    "known_keys",
+    "model_sha256",
+    "read_config",
+    "transformer_config",
+    "vae_config",
+    "weight_files",
+]
 
 PARTS: Final = ("transformer", "vae", "text_encoder")
-DOWNLOADED: Final = ("*.json", "*.txt", "*.safetensors")
 _FPS = 12.0  # of every NOVA checkpoint
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+_UNUSED_KEYS = ("latents_mean", "latents_std", "double_z")  # written into VAE configs; null, or what every VAE here does
 
 
 def find_model(name: str) -> Path:
@@ -40,35 +56,15 @@ def find_model(name: str) -> Path:
         folder = Path(__file__).parents[1] / "assets" / "nova_nano"
     elif Path(name).expanduser().is_dir():
         folder = Path(name).expanduser()
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    elif name.startswith((".", "/", "~")):
+        raise ModelError(f"{name}: no such folder; give one with a model_index.json, or a Hub id such as owner/model")
+    elif is_hub_name(name):
         folder = download(name)
     else:
         raise ModelError(f'no model {name!r}: give "nano", a folder with a model_index.json, or a Hub id such as owner/model')
     if not (folder / "model_index.json").is_file():
         raise ModelError(f"{folder} has no model_index.json: it must be a folder in the published NOVA layout")
     return folder
-
-
-def download(name: str, to: Path | None = None) -> Path:
-    """Fetches what a model needs from the Hub, nothing else; goes on where an earlier try was stopped.
-
-    Args:
-        name: Hub id, `owner/model`.
-        to: a folder to fill; None: the Hub's cache on this machine.
-
-    Raises:
-        ModelError: the Hub cannot be reached, or has no such model.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(DOWNLOADED), local_dir=to))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
-        raise ModelError(
-            f"no folder {name!r} here, and it could not be fetched from the Hub either ({type(fault).__name__}): "
-            "download the model elsewhere and give the folder"
-        ) from fault
 
 
 def model_sha256(folder: Path, part: str = "transformer") -> str:
@@ -85,33 +81,26 @@ def weight_files(folder: Path, part: str) -> list[Path]:
     """The safetensors files of a part; files of a variant such as fp16 only where there are no others.
 
     Raises:
-        ModelError: there are none, or the index names a shard that is missing.
+        ModelError: there are none, an index is damaged, or it names a shard that is missing.
     """
     place = folder / part
-    every = sorted(place.glob("*.safetensors"))
-    plain = [path for path in every if path.name.count(".") == 1]
-    variants = sorted({path.name.removesuffix(".safetensors").rpartition(".")[2] for path in every if path not in plain})
-    paths = plain or [path for path in every if path.name.endswith(f".{variants[0]}.safetensors")] if every else []
-    for index in sorted(place.glob("*.safetensors.index.json" if plain or not variants else f"*.index.{variants[0]}.json")):
-        named = {place / name for name in read_config(index).get("weight_map", {}).values()}
-        if missing := sorted(path.name for path in named - set(paths)):
+    paths = [place / name for name in readable([path.name for path in place.glob("*.safetensors")])]
+    is_variant = bool(paths) and paths[0].name.count(".") > 1
+    for index in sorted(place.glob(f"*.index.{variant_of(paths[0].name)}.json" if is_variant else "*.safetensors.index.json")):
+        named = {place / name for name in _shards(index)}
+        if missing := sorted(path.name for path in named - set(place.glob("*.safetensors"))):
             raise ModelError(f"{place}: {index.name} names {', '.join(missing)}, which is missing: fetch it again")
         paths = sorted(named)
     if not paths:
-        raise ModelError(f"{place} has no .safetensors weights{_pickled(place)}")
+        raise ModelError(f"{place} has no .safetensors weights{pickled(part, [path.name for path in place.glob('*')])}")
     return paths
 
 
-def _pickled(place: Path) -> str:
-    other = sorted(path for path in place.glob("*") if path.suffix in _PICKLED)
-    if not other:
-        return ""
-    path = other[0]
-    convert = (
-        f"python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('{path.name}', weights_only=True), "
-        f"'{path.stem.replace('pytorch_model', 'model') if place.name == 'text_encoder' else path.stem}.safetensors')\""
-    )
-    return f": {path.name} may hold code and is not read; convert it once, in that folder, with {convert}"
+def _shards(index: Path) -> set[str]:
+    table = read_config(index).get("weight_map")
+    if not isinstance(table, dict) or not all(isinstance(name, str) and Path(name).name == name for name in table.values()):
+        raise ModelError(f"{index}: weight_map must be a table that names the file of each weight, fetch it again")
+    return set(table.values())
 
 
 def clip_shape(folder: Path) -> ClipShape:
@@ -130,19 +119,43 @@ def clip_shape(folder: Path) -> ClipShape:
 
 
 def transformer_config(folder: Path) -> dict[str, Any]:
-    """The backbone's config, with the defaults of keys that an older config does not have."""
-    parameters = inspect.signature(NOVATransformer3DModel.__init__).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    return {**defaults, **read_config(folder / "transformer" / "config.json")}
+    """The backbone's settings, with the defaults of keys that an older config does not have.
+
+    Raises:
+        ModelError: the file is missing or damaged, or a key or value in it is not known.
+    """
+    path = folder / "transformer" / "config.json"
+    settings = _settings(path, NOVATransformer3DModel, ("NOVATransformer3DModel",))
+    rules.check_transformer(settings, path)
+    return settings
 
 
-def known_keys(path: Path, table: dict[str, Any], known: Iterable[str], unused: Iterable[str] = ()) -> dict[str, Any]:
-    """The settings of a config.json without diffusers' own (`_class_name`) and the `unused` ones.
+def vae_config(folder: Path) -> tuple[type[AutoencoderKLOpenSora | AutoencoderKLImage], dict[str, Any]]:
+    """The class of the autoencoder and its settings; raises as `transformer_config` does."""
+    path, video, image = folder / "vae" / "config.json", ("AutoencoderKLOpenSora",), ("AutoencoderKL", "AutoencoderKLImage")
+    is_video = class_of(folder, "vae", video + image) in video
+    network = AutoencoderKLOpenSora if is_video else AutoencoderKLImage
+    settings = _settings(path, network, video if is_video else image, _UNUSED_KEYS)
+    rules.check_vae(settings, is_video, path)
+    return network, {key: value for key, value in settings.items() if key not in _UNUSED_KEYS}
+
+
+def _settings(path: Path, network: type, names: tuple[str, ...], unused: tuple[str, ...] = ()) -> dict[str, Any]:
+    table = read_config(path)
+    if table.get("_class_name", names[0]) not in names:
+        raise ModelError(f"{path}: _class_name must be {' or '.join(names)} (or not be there), got {table['_class_name']!r}")
+    parameters = inspect.signature(network.__init__).parameters
+    defaults = {key: value.default for key, value in parameters.items() if value.default is not inspect.Parameter.empty}
+    return {**defaults, **known_keys(path, table, {*parameters, *unused})}
+
+
+def known_keys(path: Path, table: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """The settings of a config.json without diffusers' own (`_class_name`).
 
     Raises:
         ModelError: a key is not known: a setting that this version does not have would change what the model computes.
     """
-    settings = {key: value for key, value in table.items() if not key.startswith("_") and key not in set(unused)}
+    settings = {key: value for key, value in table.items() if not key.startswith("_")}
     known = sorted(set(known) - {"self"})
     if unknown := sorted(set(settings) - set(known)):
         near = difflib.get_close_matches(unknown[0], known, n=1)
@@ -151,14 +164,25 @@ def known_keys(path: Path, table: dict[str, Any], known: Iterable[str], unused: 
     return settings
 
 
+def index_entry(folder: Path, part: str) -> tuple[str, str]:
+    """Library and class of a part, as model_index.json has them; "" and "" where it has none. The library is never imported.
+
+    Raises:
+        ModelError: the entry is damaged.
+    """
+    entry = read_config(folder / "model_index.json").get(part, ["", ""])
+    if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(name, str) for name in entry):
+        raise ModelError(f"{folder / 'model_index.json'}: {part} must be a list of a library and a class, got {entry!r}")
+    return entry[0], entry[1]
+
+
 def class_of(folder: Path, part: str, known: tuple[str, ...]) -> str:
-    """The class of a part, as model_index.json has it; the library it names is never imported.
+    """The class of a part, as model_index.json has it.
 
     Raises:
         ModelError: it is none of `known`.
     """
-    entry = read_config(folder / "model_index.json").get(part)
-    name = entry[-1] if isinstance(entry, list) and entry else entry
+    _, name = index_entry(folder, part)
     if name not in known:
         raise ModelError(f"{folder / 'model_index.json'}: {part} is {name!r}; known are {', '.join(known)}")
     return name

@@ -111,7 +111,7 @@ def test_the_text_encoder_is_held_to_its_config(copy: Path) -> None:
     path = copy / "text_encoder" / "config.json"
     original = path.read_text()
     _change_config(path, num_hidden_layers=1)
-    with pytest.raises(ModelError, match=r"does not fit its config\.json: not in this model are .*layers\.1"):
+    with pytest.raises(ModelError, match=r"do not fit its config\.json; not in this model: .*layers\.1"):
         weights.load_text(copy)
     path.write_text(original)
     _change_config(path, hidden_sizes=3)
@@ -176,6 +176,25 @@ def test_shards_are_put_together_and_a_missing_one_is_named(copy: Path) -> None:
     shards[1].unlink()
     with pytest.raises(ModelError, match=r"names diffusion_pytorch_model-00002-of-00002\.safetensors, which is missing"):
         weights.load_transformer(copy)
+
+
+@pytest.mark.parametrize("table", [["a.safetensors"], None, {"a.bias": 5}, {"a.bias": "../a.safetensors"}])
+def test_a_damaged_index_is_refused(copy: Path, table: object) -> None:
+    (index,) = (shard.with_name("diffusion_pytorch_model.safetensors.index.json") for shard in _sharded(copy)[:1])
+    index.write_text(json.dumps({"weight_map": table}))
+    with pytest.raises(ModelError, match=r"index\.json: weight_map must be a table that names the file of each weight"):
+        weights.load_transformer(copy)
+
+
+def test_a_variant_in_shards_is_read(copy: Path) -> None:
+    for path in _sharded(copy):
+        path.rename(path.with_name(path.name.replace("model-0000", "model.fp16-0000")))
+    index = copy / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
+    text = index.read_text().replace("model-0000", "model.fp16-0000")
+    index.unlink()
+    index.with_name("diffusion_pytorch_model.safetensors.index.fp16.json").write_text(text)
+    assert len(weights.weight_files(copy, "transformer")) == 2
+    weights.load_transformer(copy)
 
 
 def test_a_variant_is_read_only_where_nothing_else_is(copy: Path) -> None:
