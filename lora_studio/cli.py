@@ -137,7 +137,8 @@ def parity(
 ) -> None:
     """Replay recordings and say how far this installation is from them.
 
-    Exit status 0: all within tolerance; 1: one beyond it; 2: a recorded tensor was not checked; 3: no recording, or a damaged one.
+    Exit status 0: all within tolerance; 1: one beyond it; 2: a recorded tensor or fact was not checked; 3: no recording, or a
+    damaged one.
     """
     run_command(partial(_parity, folder, as_json))
 
@@ -348,7 +349,7 @@ def _merge(folder: Path, name: str, to: Path, strength: float) -> None:
     runs = {run.name: run for run in finished_runs(workspace)}
     if name not in runs:
         raise TrainingError(f"no finished run {name!r} in {workspace.runs}; there are: {', '.join(runs) or 'none'}")
-    from lora_studio.adapters.storage import load_adapter, merge_adapter
+    from lora_studio.adapters.storage import load_adapter, merge_adapter, save_merged_
     from lora_studio.generation.plan import Base, check_adapter
     from lora_studio.nova import weights
     from lora_studio.wall import read_manifest
@@ -356,7 +357,7 @@ def _merge(folder: Path, name: str, to: Path, strength: float) -> None:
     source = weights.find_model(model_name := read_manifest(workspace)["model"])
     check_adapter(runs[name], Base(model_name, weights.model_sha256(source), weights.clip_shape(source)))
     model: Any = merge_adapter(load_adapter(weights.load_transformer(source), runs[name].adapter, strength))
-    weights.save_checkpoint(model, source, to)
+    save_merged_(model, source, to)
     print(f"wrote {to}: a model folder like any other, with {name} at strength {strength:g} inside")
     print(f"next: lora-studio model verify {to}")
 
@@ -399,3 +400,7 @@ def _model_info(name: str) -> None:
             except SafetensorError as fault:
                 raise ModelError(f"{path} is damaged ({fault}): fetch it again") from None
         print(f"{part}: {count:,} values, sha256 {weights.model_sha256(folder, part)}")
+
+
+if __name__ == "__main__":
+    main()
