@@ -12,7 +12,9 @@ from drawn import draw_takes, draw_workspace, finish_run
 from typer.testing import CliRunner, Result
 
 from lora_studio.cli import app
-from lora_studio.nova.weights import find_model
+from lora_studio.errors import ModelError
+from lora_studio.nova import layout
+from lora_studio.nova.weights import find_model, model_sha256
 from lora_studio.runs import run_named
 from lora_studio.workspace import Workspace
 
@@ -101,11 +103,72 @@ def test_doctor_says_what_there_is() -> None:
     assert re.search(r"^device: ", result.stdout, re.M)
 
 
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    """`python -m lora_studio.cli` does what `lora-studio` does."""
+    words = [sys.executable, "-m", "lora_studio.cli"]
+    assert "Usage" in subprocess.run([*words, "--help"], capture_output=True, text=True, check=True).stdout
+    done = subprocess.run([*words, "parity", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "error: no recording in" in done.stderr
+
+
+def test_model_verify_looks_at_every_part(tmp_path: Path) -> None:
+    result = call("model", "verify", "nano")
+    assert result.exit_code == 0, result.output
+    parts = [line.partition(":")[0] for line in result.stdout.splitlines() if ": complete" in line]
+    assert sorted(parts) == ["scheduler", "text_encoder", "transformer", "vae"]
+    assert f"transformer: complete, sha256 {model_sha256(find_model('nano'))}" in result.stdout
+    folder = shutil.copytree(find_model("nano"), tmp_path / "model")
+    for path in (folder / "vae").glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:1000])
+    result = call("model", "verify", folder)
+    assert one_line(result) == f"error: {folder}: vae cannot be used (see above)"
+    assert re.search(r"^vae: .*is damaged", result.stdout, re.M)
+    assert "transformer: complete" in result.stdout
+    assert "no model 'nosuch'" in one_line(call("model", "verify", "nosuch"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, Path | None]]:
+    """In place of the Hub: hands out nova-nano under any name; what was asked for."""
+    asked: list[tuple[str, Path | None]] = []
+
+    def download(name: str, to: Path | None = None) -> Path:
+        asked.append((name, to))
+        if name == "owner/nothing":
+            raise ModelError(f"no folder {name!r} here, and it could not be fetched from the Hub either")
+        return Path(shutil.copytree(find_model("nano"), to or tmp_path / "cache", dirs_exist_ok=True))
+
+    monkeypatch.setattr(layout, "download", download)
+    return asked
+
+
+def test_model_pull_fetches_and_verifies(hub: list[tuple[str, Path | None]], tmp_path: Path) -> None:
+    result = call("model", "pull", "owner/model", "--to", tmp_path / "model")
+    assert result.exit_code == 0, result.output
+    assert hub == [("owner/model", tmp_path / "model")]
+    assert f"fetched owner/model to {tmp_path / 'model'}" in result.stdout
+    assert result.stdout.count(": complete") == 4
+    result = call("model", "pull", "owner/model")
+    assert result.exit_code == 0, result.output
+    assert f"fetched owner/model to {tmp_path / 'cache'}" in result.stdout
+    assert result.stdout.count(": complete") == 4
+    assert "could not be fetched" in one_line(call("model", "pull", "owner/nothing"))
+
+
+def test_model_pull_says_when_what_came_is_not_whole(hub: list[tuple[str, Path | None]], tmp_path: Path) -> None:
+    (tmp_path / "model" / "transformer").mkdir(parents=True)
+    (tmp_path / "model" / "transformer" / "left.safetensors").write_bytes(b"from another model")
+    result = call("model", "pull", "owner/model", "--to", tmp_path / "model")
+    assert "transformer cannot be used (see above)" in one_line(result)
+    assert hub == [("owner/model", tmp_path / "model")]
+
+
 def test_model_info_counts_values() -> None:
     folder = Path(__file__).parents[1] / "lora_studio" / "assets" / "nova_nano"
     if not (folder / "model_index.json").is_file():
         pytest.fail("nova-nano ships with the package and is not in this checkout")
-    from lora_studio.nova.weights import load_transformer, model_sha256
+    from lora_studio.nova.weights import load_transformer
 
     result = call("model", "info", "nano")
     assert result.exit_code == 0, result.output
