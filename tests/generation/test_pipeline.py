@@ -322,7 +322,7 @@ def test_compiling_the_transformer_compiles_what_a_call_runs(pipeline: NovaPipel
     own = NovaPipeline.from_pretrained("nano")
     own.transformer.compile(backend=backend)
     made = latents(own)
-    assert {"Block", "_DecoderBlock"} <= compiled  # of the image encoder and of the decoder
+    assert {"Attention", "_DecoderBlock"} <= compiled  # of the image encoder and of the decoder
     assert torch.allclose(made, latents(pipeline), atol=1e-4)
 
 
