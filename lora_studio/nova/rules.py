@@ -135,6 +135,9 @@ PHI: Final = {
     "rope_scaling": _ROPE_TABLE,
     "rope_theta": _POSITIVE,
     "partial_rotary_factor": _ROPE["partial_rotary_factor"],
+    "bos_token_id": _or_null(_whole(0)),
+    "eos_token_id": _or_null(_either(_whole(0), _row(None, _whole(0)))),
+    "pad_token_id": _or_null(_whole(0)),
 }
 _PHI_NAMES: Final = {
     "model_type": _one_of("phi"),
@@ -225,15 +228,17 @@ def check_vae(table: dict[str, Any], is_video: bool, where: str | Path = "the VA
 def check_phi(table: dict[str, Any], where: str | Path = "the text encoder's config") -> None:
     """Refuses a text encoder that cannot be built, or is no Phi; raises as `check_transformer` does."""
     faults = _faults(table, {**PHI, **_PHI_NAMES})
-    _refuse(where, faults or _head_faults(table))
+    _refuse(where, faults or _phi_faults(table))
 
 
-def _head_faults(table: dict[str, Any]) -> list[str]:
+def _phi_faults(table: dict[str, Any]) -> list[str]:
     width, heads = table["hidden_size"], table["num_attention_heads"]
     if width % heads:
         return [f"num_attention_heads must divide hidden_size ({width}), got {heads}"]
     if heads % (kept := table.get("num_key_value_heads") or heads):
         return [f"num_key_value_heads must divide num_attention_heads ({heads}), got {kept}"]
+    if (table.get("pad_token_id") or 0) >= table["vocab_size"]:
+        return [f"pad_token_id must be null or less than vocab_size ({table['vocab_size']}), got {table['pad_token_id']}"]
     rope = {**table, **(table.get("rope_scaling") or {}), **(table.get("rope_parameters") or {})}
     turned = int(width // heads * (factor := rope.get("partial_rotary_factor", 0.5)))
     if turned < 2 or turned % 2:

@@ -1,6 +1,7 @@
 """Loads the tokenizer and Phi. The weights are read and checked as those of the other parts are; transformers only builds.
 
-Of a text encoder's config only what changes the numbers is used; dropout, output switches and the like are not.
+Of a text encoder's config only what changes the numbers is used, and the ids of its marks; dropout, output switches and the
+like are not.
 """
 
 from collections.abc import Iterator

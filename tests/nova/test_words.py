@@ -29,6 +29,7 @@ CONFIG: list[tuple[str, Any, str]] = [
     ("hidden_size", 64, r"embed_tokens\.weight is \[1536, 128\], not \[1536, 64\]|hidden_size"),
     ("vocab_size", 1600, r"embed_tokens\.weight is \[1536, 128\], not \[1600, 128\]"),
     ("vocab_size", 1000, r"vocab_size must be at least 1527, .*, got 1000"),
+    ("pad_token_id", 99_999, r"pad_token_id must be null or less than vocab_size \(1536\), got 99999"),
     ("intermediate_size", 256, r"mlp\.fc1\.bias is \[512\], not \[256\]"),
 ]
 
@@ -82,7 +83,8 @@ def test_a_language_model_gives_its_encoder(copy: Path) -> None:
 def test_switches_that_change_no_number_are_left_out(copy: Path) -> None:
     path = copy / "text_encoder" / "config.json"
     table = json.loads(path.read_text())
-    path.write_text(json.dumps({**table, "return_dict": False, "torch_dtype": "float16", "pad_token_id": 99_999}))
+    path.write_text(json.dumps({**table, "return_dict": False, "torch_dtype": "float16", "eos_token_id": [0, 7]}))
+    assert weights.load_text(copy).model.config.eos_token_id == [0, 7]  # the ids are kept: a pipeline that is saved writes them
     assert torch.equal(weights.load_text(copy).encode([TEXT])[0], weights.load_text(NANO).encode([TEXT])[0])
 
 
