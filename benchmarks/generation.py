@@ -3,14 +3,15 @@
     python benchmarks/generation.py --size nano --size mid
 
 `published`: the order of work of the published code (benchmarks/literal.py); `uncached`: the same without the cache; `ours`:
-lora_studio.generation.sampler. The three take turns, so that a busy machine slows all alike; ratios are of medians. Latents
-must agree (exit 1 if not). `frames`: our time for twice the latent frames over our time for one length: 2 is linear. Peak
-memory is that of a process of its own for each, above what it holds with the model loaded. If `diffnext` is installed it is
-only named: its sampler cannot be given our draws without changing it.
+lora_studio.generation.sampler; `compiled`: the same with the diffusion MLP through torch's compiler. They take turns, so that a
+busy machine slows all alike; ratios are of medians. Latents must agree (exit 1 if not). `frames`: our time for twice the
+latent frames over our time for one length: 2 is linear. Peak memory is that of a process of its own for each, above what it
+holds with the model loaded. If `diffnext` is installed it is only named: its sampler cannot be given our draws without changing it.
 Writes benchmarks/results/generation_SIZE.json.
 """
 
 import argparse
+import copy
 import importlib.util
 import json
 import statistics
@@ -37,7 +38,7 @@ from lora_studio.threads import share_cores
 
 RESULTS = Path(__file__).parent / "results"
 SETTINGS = SamplerSettings(num_steps=16, num_diffusion_steps=25, guidance=5.0)
-WAYS = ("ours", "published", "uncached")
+WAYS = ("ours", "compiled", "published", "uncached")
 # 12.8 million parameters, 3 latent frames of 32 x 48: the shape of the published video model at a quarter of its width
 MID: dict[str, Any] = {
     "image_base_size": (16, 24), "video_base_size": (4, 8, 12), "text_token_dim": 1024, "text_token_len": 64,
@@ -56,7 +57,7 @@ def build(size: str) -> NOVATransformer3DModel:
 def maker(model: NOVATransformer3DModel, way: str, num_latents: int) -> Callable[[], Tensor]:
     """One generation of one clip."""
     text = [torch.randn(12, model.config.text_token_dim, generator=torch.Generator().manual_seed(1))]
-    if way == "ours":
+    if way in ("ours", "compiled"):
         return lambda: generate_latents(model, FlowMatchScheduler(), text, SETTINGS, SeededNoise([0]), num_latents=num_latents)
     cached = way == "published"
     return lambda: generate_literally(model, FlowMatchScheduler(), text, SETTINGS, SeededNoise([0]), num_latents, cached)
@@ -73,7 +74,9 @@ def compare(size: str, repeats: int) -> dict[str, Any]:
     """Ratios of medians with their spread, and how far latents are apart."""
     model = build(size)
     length = model.num_latents
-    ways = {way: maker(model, way, length) for way in WAYS}
+    compiled = copy.deepcopy(model)
+    compiled.image_decoder.compile(dynamic=True)
+    ways = {way: maker(compiled if way == "compiled" else model, way, length) for way in WAYS}
     latents = {way: make() for way, make in ways.items()}
     times: dict[str, list[float]] = {way: [] for way in WAYS}
     longer = maker(model, "ours", 2 * length)
@@ -90,11 +93,12 @@ def compare(size: str, repeats: int) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "sets x steps": f"{SETTINGS.num_steps} x {SETTINGS.num_diffusion_steps}",
         "repeats": repeats,
-        "speedup": {way: round(middle[way] / middle["ours"], 2) for way in WAYS[1:]},
+        "speedup": {way: round(middle["published"] / middle[way], 2) for way in ("ours", "compiled")},
+        "uncached / ours": round(middle["uncached"] / middle["ours"], 2),
         "spread": {way: [round(min(v) / middle["ours"], 2), round(max(v) / middle["ours"], 2)] for way, v in times.items()},
         "frames": round(statistics.median(double) / middle["ours"], 2),
         "difference": {way: float((latents[way] - latents["ours"]).abs().max()) / largest for way in WAYS[1:]},
-        "peak memory": {way: peak(size, way) for way in WAYS[:2]},
+        "peak memory": {way: peak(size, way) for way in ("ours", "published")},
         "diffnext": "installed, not run" if importlib.util.find_spec("diffnext") else "not installed",
     }
 

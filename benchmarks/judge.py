@@ -104,9 +104,11 @@ def loss_of(judge: Judge, lessons: Lessons, course: Course, step: int) -> dict[s
         pixels = functional.interpolate(smaller, (64, 96), mode="bilinear")
     pixels = pixels * chance.uniform(0.93, 1.05) + 0.03 * torch.randn(pixels.shape, generator=generator)
     answers = [answers_of(lessons.truths[i], flip) for i, flip in zip(indices, flips, strict=True)]
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = judge(pixels)
-    return {axis: functional.cross_entropy(rows.float(), torch.tensor([a[axis] for a in answers])) for axis, rows in logits.items()}
+    device = judge.stem.weight.device
+    with torch.autocast(device.type, torch.bfloat16):
+        logits = judge(pixels.to(device))
+    wanted = {axis: torch.tensor([a[axis] for a in answers], device=device) for axis in AXES}
+    return {axis: functional.cross_entropy(rows.float(), wanted[axis]) for axis, rows in logits.items()}
 
 
 def judge_frames(judge: Judge, frames: np.ndarray) -> dict[str, Tensor]:
@@ -155,7 +157,8 @@ def main() -> None:
     progress = Progress(judge, course, arguments.lessons.parent / "judge.safetensors")
     progress.advance(arguments.minutes, lambda step: loss_of(judge, lessons, course, step))
     progress.use_average()
-    save_file({name: value.half() for name, value in judge.eval().state_dict().items()}, RESULTS / "judge.safetensors")
+    judge.cpu().eval()
+    save_file({name: value.half() for name, value in judge.state_dict().items()}, RESULTS / "judge.safetensors")
     told = {
         "steps": progress.step,
         "stills": len(lessons) - HELD_BACK,

@@ -75,7 +75,7 @@ def stage(
 def lessons(
     folder: Annotated[Path, typer.Argument(help="Where the rendered lessons go; those there already are kept.")],
     stills: Annotated[int, typer.Option(min=0, help="How many scenes as one frame.")] = 24576,
-    clips: Annotated[int, typer.Option(min=0, help="How many scenes as nine frames.")] = 8192,
+    clips: Annotated[int, typer.Option(min=0, help="How many scenes as nine frames.")] = 5120,
     first: Annotated[int, typer.Option(min=0, help="Number of the first one of each; a multiple of 256.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Decides every scene.")] = 0,
 ) -> None:

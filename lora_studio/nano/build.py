@@ -49,7 +49,7 @@ def write_weights(path: Path, state: "dict[str, torch.Tensor]") -> None:
     import torch
     from safetensors.torch import save_file
 
-    half = {k: v.detach().to(torch.float16).contiguous() if v.is_floating_point() else v for k, v in state.items()}
+    half = {k: v.detach().to("cpu", torch.float16 if v.is_floating_point() else v.dtype).contiguous() for k, v in state.items()}
     with files.atomic_path(path) as temporary:
         save_file(half, temporary, {"format": "pt"})
         temporary.chmod(0o644)

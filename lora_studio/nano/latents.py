@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from lora_studio import files
 from lora_studio.nano.lessons import LESSONS_A_FILE, Lessons, as_pixels
+from lora_studio.nano.progress import training_device
 from lora_studio.nova.weights import load_vae
 
 _BATCH = {"clips": 4, "stills": 16}
@@ -24,15 +25,15 @@ def encode_lessons(lessons: Lessons, vae_folder: Path, folder: Path) -> None:
     """Encodes every file of lessons that has no latents of this VAE yet."""
     made_with = files.sha256_file(vae_folder / "vae" / "diffusion_pytorch_model.safetensors")
     todo = [number for number, path in enumerate(lessons.paths) if _made_with(_latent_file(folder, path)) != made_with]
-    vae = load_vae(vae_folder)
+    vae = load_vae(vae_folder, training_device())
     for number in tqdm(todo, desc=f"latents: {lessons.kind}", unit="file", disable=not todo):
         means = {"plain": [], "mirrored": []}
         first = number * LESSONS_A_FILE
         for start in range(first, first + LESSONS_A_FILE, _BATCH[lessons.kind]):
-            pixels = as_pixels([lessons.frames(index) for index in range(start, start + _BATCH[lessons.kind])])
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            pixels = as_pixels([lessons.frames(index) for index in range(start, start + _BATCH[lessons.kind])]).to(vae.device)
+            with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
                 for name, view in (("plain", pixels), ("mirrored", pixels.flip(-1))):
-                    means[name].append(vae.scale(vae.encode(view).mean.float()).half())
+                    means[name].append(vae.scale(vae.encode(view).mean.float()).half().cpu())
         with files.atomic_path(_latent_file(folder, lessons.paths[number])) as temporary:
             save_file({name: torch.cat(parts) for name, parts in means.items()}, temporary, {"vae": made_with})
 

@@ -1,4 +1,5 @@
-"""Training in pieces: a loop that stops after some minutes, and goes on bit for bit where it stopped.
+"""Training in pieces, on a GPU where there is one: a loop that stops after some minutes, and goes on where it stopped (bit for
+bit on a CPU).
 
 Serves every network of nova-nano; knows none of them, and no data.
 
@@ -58,12 +59,12 @@ class Progress:
     """
 
     def __init__(self, network: nn.Module, course: Course, path: Path) -> None:
-        """Takes up the file at `path` if there is one; else starts with the network as it is.
+        """Moves the network to the device, and takes up the file at `path` if there is one; else starts with it as it is.
 
         Raises:
             TrainingError: the file belongs to another network.
         """
-        self.network, self.course, self.path, self.step = network, course, path, 0
+        self.network, self.course, self.path, self.step = network.to(training_device()), course, path, 0
         self.parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
         self.optimizer = torch.optim.AdamW(
             [{"params": [p for p in self.parameters.values() if p.ndim > 1], "weight_decay": course.weight_decay},
@@ -86,21 +87,21 @@ class Progress:
             loss_of_step: step -> losses by name; their sum is minimised. All chance in it must follow from the step.
         """
         ends, saved = time.monotonic() + 60 * minutes, time.monotonic()
-        seen: dict[str, float] = {}
+        seen: dict[str, Tensor] = {}
         bar = tqdm(total=self.course.steps, initial=self.step, desc=self.path.stem, unit="step", mininterval=10)
         while not self.done and time.monotonic() < ends:
             for name, value in self._step(loss_of_step).items():
-                seen[name] = value + 0.99 * (seen.get(name, value) - value)
+                seen[name] = value.lerp(seen.get(name, value), 0.99)
             bar.update()
-            if self.step % 50 == 0:
-                bar.set_postfix_str(" ".join(f"{name} {value:.4f}" for name, value in seen.items()), refresh=False)
+            if self.step % 50 == 0:  # not at every step: reading a number makes a GPU wait
+                bar.set_postfix_str(" ".join(f"{name} {float(value):.4f}" for name, value in seen.items()), refresh=False)
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 self.save()
                 saved = time.monotonic()
         bar.close()
         self.save()
 
-    def _step(self, loss_of_step: Callable[[int], dict[str, Tensor]]) -> dict[str, float]:
+    def _step(self, loss_of_step: Callable[[int], dict[str, Tensor]]) -> dict[str, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = self.course.rate(self.step)
         losses = loss_of_step(self.step)
@@ -112,7 +113,7 @@ class Progress:
         kept = min(_KEPT, self.step / (self.step + 10))
         for name, parameter in self.parameters.items():
             self.average[name].lerp_(parameter.detach(), 1 - kept)
-        return {name: float(value.detach()) for name, value in losses.items()}
+        return {name: value.detach() for name, value in losses.items()}
 
     def save(self) -> None:
         """Writes the file; a kill leaves the one before."""
@@ -122,7 +123,7 @@ class Progress:
             moments = self.optimizer.state.get(parameter, {})
             state |= {f"{key}.{name}": moments[key] for key in ("exp_avg", "exp_avg_sq") if key in moments}
         with files.atomic_path(self.path) as temporary:
-            save_file({name: value.contiguous() for name, value in state.items()}, temporary, {"step": str(self.step)})
+            save_file({name: value.cpu().contiguous() for name, value in state.items()}, temporary, {"step": str(self.step)})
 
     def _load(self) -> None:
         with safe_open(self.path, "pt") as file:
@@ -134,7 +135,7 @@ class Progress:
                 parameter.data.copy_(file.get_tensor(f"weight.{name}"))
                 self.average[name].copy_(file.get_tensor(f"average.{name}"))
                 if f"exp_avg.{name}" in names:
-                    moments = {key: file.get_tensor(f"{key}.{name}") for key in ("exp_avg", "exp_avg_sq")}
+                    moments = {key: file.get_tensor(f"{key}.{name}").to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
                     self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
         logger.info("%s: goes on at step %d", self.path.name, self.step)
 
@@ -142,6 +143,11 @@ class Progress:
         """Puts the running average in the place of the weights."""
         for name, parameter in self.parameters.items():
             parameter.data.copy_(self.average[name])
+
+
+def training_device() -> torch.device:
+    """The first GPU, or the CPU where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def read_course(path: Path, kind: type[Course]) -> Course:

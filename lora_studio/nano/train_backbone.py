@@ -2,6 +2,7 @@
 
 First on stills (text to image), then on clips and stills in turn. The loss is the one adapters are trained with. The text
 encoder learns along, because a small Phi that has read nothing knows nothing; after this it is frozen, as the published one is.
+It begins with the weights of the model folder: chance where the folder was just built, else what an earlier course has learned.
 """
 
 import random
@@ -12,17 +13,16 @@ import torch
 import typer
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PhiModel
 
 from lora_studio import files
 from lora_studio.errors import run_command
 from lora_studio.nano import sizes
-from lora_studio.nano.build import phi_config, write_part, write_weights
+from lora_studio.nano.build import write_part, write_weights
 from lora_studio.nano.latents import Latents, encode_lessons
 from lora_studio.nano.lessons import Lessons, compose_caption, mirrored
 from lora_studio.nano.progress import Course, Progress, read_course
 from lora_studio.nova.schedules import FlowMatchScheduler
-from lora_studio.nova.transformer import NOVATransformer3DModel
+from lora_studio.nova.weights import load_text, load_transformer
 from lora_studio.training.objective import draw, training_loss
 
 MOTION_FLOW: Final = 5.0
@@ -40,17 +40,18 @@ class BackboneCourse(Course):
 class Pupil(nn.Module):
     """What is trained: both networks under one roof."""
 
-    def __init__(self, tokenizer_folder: Path) -> None:
+    def __init__(self, model: Path) -> None:
         super().__init__()
-        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-        self.text_encoder = PhiModel(phi_config())
-        self.transformer = NOVATransformer3DModel(**sizes.TRANSFORMER)
+        reader = load_text(model)
+        self.tokenizer, self.text_encoder = reader.tokenizer, reader.model
+        self.transformer = load_transformer(model)
+        self.train().requires_grad_(True)
 
     def encode(self, captions: list[str]) -> list[Tensor]:
         """Captions -> rows (n_i, D_text) each, with gradients; "" has none."""
         ids = [torch.tensor(self.tokenizer(text)["input_ids"][: sizes.TEXT_ROWS], dtype=torch.long) for text in captions]
         padded = nn.utils.rnn.pad_sequence(ids, batch_first=True)  # (B, L): what is padded on the right no valid row sees
-        rows = self.text_encoder(input_ids=padded, use_cache=False).last_hidden_state
+        rows = self.text_encoder(input_ids=padded.to(self.transformer.device), use_cache=False).last_hidden_state
         return [row[: len(tokens)] for row, tokens in zip(rows, ids, strict=True)]
 
 
@@ -70,12 +71,12 @@ def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, cl
     indices = [chance.randrange(len(source.lessons)) for _ in range(count)]
     mirror = [chance.random() < 0.5 for _ in indices]
     latents = source.rows(indices, mirror)
-    latents = latents if moving else latents[:, :, :1]
+    latents = (latents if moving else latents[:, :, :1]).to(pupil.transformer.device)
     captions = [caption_of(source.lessons, i, flip, course.null_prompts, chance) for i, flip in zip(indices, mirror, strict=True)]
     draws = draw(course.seed, step, range(count), tuple(latents.shape), pupil.transformer.num_patches, course.loss_repeat)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(latents.device.type, torch.bfloat16):
         text = pupil.encode(captions)
-        flow = torch.full((count,), MOTION_FLOW)
+        flow = torch.full((count,), MOTION_FLOW, device=latents.device)
         losses = training_loss(pupil.transformer, FlowMatchScheduler(shift=1.0), latents, text, flow, draws)
     return {"clips" if moving else "stills": losses.total}
 
@@ -87,8 +88,7 @@ def train(course_file: Path, work: Path, model: Path, minutes: float) -> None:
     stills, clips = (Lessons(work / "lessons", kind) for kind in ("stills", "clips"))
     for lessons in (stills, clips):
         encode_lessons(lessons, model, work / "latents")
-    torch.manual_seed(course.seed)
-    pupil = Pupil(model / "tokenizer")
+    pupil = Pupil(model)
     progress = Progress(pupil, course, work / "backbone.safetensors")
     sources = (Latents(stills, work / "latents"), Latents(clips, work / "latents"))
     progress.advance(minutes, lambda step: loss_of(pupil, course, step, *sources))

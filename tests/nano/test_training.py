@@ -53,7 +53,7 @@ def test_the_vae_is_trained_and_its_latents_are_of_unit_size(work: Path) -> None
     vae = weights.load_vae(work / "model")
     pixels = as_pixels([np.load(work / "lessons" / "clips_000000.npy")[0]])
     latents = torch.cat([vae.scale(vae.encode(pixels).mean), vae.scale(vae.encode(pixels.flip(1)).mean)])
-    assert latents.shape == (2, 4, 3, 16, 24)
+    assert latents.shape == (2, 8, 3, 16, 24)
     assert 0.3 < float(latents.std()) < 3
 
 
@@ -69,8 +69,8 @@ def test_whitening_changes_latents_and_not_pictures(work: Path) -> None:
         after = vae.encode(pixels)
         again = vae.decode(after.mean)
     assert torch.allclose(again, shown, atol=1e-4)
-    assert torch.allclose(after.mean.mean(dim=(0, 2, 3, 4)), torch.zeros(4), atol=1e-4)
-    assert torch.allclose(after.mean.std(dim=(0, 2, 3, 4)), torch.ones(4), atol=1e-3)
+    assert torch.allclose(after.mean.mean(dim=(0, 2, 3, 4)), torch.zeros(8), atol=1e-4)
+    assert torch.allclose(after.mean.std(dim=(0, 2, 3, 4)), torch.ones(8), atol=1e-3)
     spread = before.mean.std(dim=(0, 2, 3, 4))
     assert torch.allclose(after.std.mean(dim=(0, 2, 3, 4)), before.std.mean(dim=(0, 2, 3, 4)) / spread, rtol=1e-3)
 
@@ -87,6 +87,57 @@ def test_the_straight_start_lets_pictures_through_its_residual_blocks() -> None:
     assert float(torch.corrcoef(torch.stack([larger[:, :, 0, ::2, ::2].flatten(), x[:, :, 0].flatten()]))[0, 1]) > 0.9
 
 
+def test_the_straight_start_keeps_what_is_asked_of_the_latents() -> None:
+    """Before any training, a linear reading of the encoder's last channels tells the patterns of every cell."""
+    torch.manual_seed(0)
+    vae = AutoencoderKLOpenSora(**train_vae.sizes.VAE)
+    train_vae.start_straight_(vae)
+    coarse = torch.rand(6, 3, 16, 24)
+    pixels = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bilinear").unsqueeze(2) * 2 - 1
+    encoder = vae.encoder
+    with torch.no_grad():
+        parts = [encoder.conv_in(pixels[:, :, 0]).unsqueeze(2)]
+        for block in encoder.down_blocks:
+            parts = block(parts)
+        (seen,) = encoder.mid_block(parts)
+    wanted = train_vae.cell_patterns(pixels)
+    rows, asked = (values[..., 1:-1, 1:-1].transpose(0, 1).flatten(1).T for values in (seen, wanted))
+    rows = torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
+    left = asked - rows @ torch.linalg.lstsq(rows, asked).solution
+    assert len(rows) > 5 * rows.shape[1]
+    assert (left.std(0) / asked.std(0)).max() < 0.35
+
+
+def test_the_straight_start_shows_the_mean_colours_of_cells() -> None:
+    """Before any training, in each of the three directions of colour; half of the picture is grey, for the norms to measure by."""
+    torch.manual_seed(0)
+    vae = AutoencoderKLOpenSora(**train_vae.sizes.VAE)
+    train_vae.start_straight_(vae)
+    colours = torch.rand(12, 3) * 2 - 1
+    pixels = colours[:, :, None, None, None].expand(-1, -1, 1, 64, 64).clone()
+    pixels[..., 32:] = 0
+    with torch.no_grad():
+        shown = vae.decode(train_vae.cell_patterns(pixels))[:, :, 0, 8:-8, 8:24].mean(dim=(2, 3))
+    for direction in torch.tensor(train_vae._OPPONENTS):
+        told = torch.corrcoef(torch.stack([shown @ direction, colours @ direction]))[0, 1]
+        assert float(told) > 0.6, direction
+
+
+def test_patterns_tell_colour_and_edges_of_a_cell() -> None:
+    red = torch.tensor([1.0, -1.0, -1.0])[None, :, None, None, None].expand(1, 3, 1, 8, 8)
+    found = train_vae.cell_patterns(red)[0, :, 0, 0, 0]
+    assert torch.allclose(found[:3], torch.tensor([-0.6, 3.4, 1.4]), atol=1e-5)
+    assert torch.allclose(found[3:], torch.zeros(5), atol=1e-5)
+    edge = torch.ones(1, 3, 5, 8, 16)
+    edge[..., 4:8] = -1  # the right half of the left cell is dark
+    edge[:, :, 1:3] = 0  # in two of the four later frames there is nothing
+    found = train_vae.cell_patterns(edge)[0]
+    assert found.shape == (8, 2, 1, 2)
+    assert float(found[4, 0, 0, 0]) > 5
+    assert torch.allclose(found[:, 1], found[:, 0] / 2, atol=1e-5)
+    assert torch.allclose(found[3:, :, 0, 1], torch.zeros(5, 2), atol=1e-5)
+
+
 def test_transformer_and_text_encoder_are_trained_together(work: Path) -> None:
     before = weights.load_text(work / "model").encode(["a red can"])[0]
     lines = "steps = 4\nbatch_size = 2\nclip_batch_size = 1\nlr = 1e-3\nwarmup_steps = 1\nstills_share = 0.5\n"
@@ -100,8 +151,7 @@ def test_transformer_and_text_encoder_are_trained_together(work: Path) -> None:
 
 def test_the_pupil_reads_as_the_text_encoder_does(work: Path) -> None:
     text = weights.load_text(work / "model")
-    pupil = train_backbone.Pupil(work / "model" / "tokenizer")
-    pupil.text_encoder.load_state_dict(text.model.state_dict())
+    pupil = train_backbone.Pupil(work / "model")
     captions = ["a red can", "", "the camera pans left across a blue table, lit from behind"]
     for ours, theirs in zip(pupil.encode(captions), text.encode(captions), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
