@@ -65,7 +65,6 @@ class Recording:
         facts: of golden.json.
         rows: what was compared.
         notes: what could not be, and why.
-        faults: files that are missing or damaged.
         remarks: what a reader should know although nothing is left unchecked.
     """
 
@@ -74,7 +73,6 @@ class Recording:
     facts: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     _read: set[str] = field(default_factory=set)
     _settled: set[str] = field(default_factory=set)
@@ -143,16 +141,18 @@ class Recording:
         self._settled.update(names)
 
     def attempt(self, name: str, replay: Callable[[], None]) -> None:
-        """Replays a part of the set. What that part lacks is noted, and keeps no other part from being replayed."""
+        """Replays one case. What is wrong with it is noted, and keeps no other case from being replayed."""
         try:
             replay()
-        except ModelError as fault:
-            if not any(str(fault) in known for known in self.faults):
-                self.faults.append(f"{name}: {fault}")
-        except MALFORMED as fault:
-            logger.debug("%s: %s", self.folder, name, exc_info=fault)
-            why = f"{fault} is missing" if isinstance(fault, KeyError) else f"{type(fault).__name__}: {fault}"
-            self.notes.append(f"{name}: not replayed to its end: {why}".splitlines()[0])
+        except (ModelError, *MALFORMED) as fault:
+            self.lacks(name, fault)
+
+    def lacks(self, name: str, fault: Exception) -> None:
+        """Notes that something was not replayed to its end, and why."""
+        logger.debug("%s: %s", self.folder, name, exc_info=fault)
+        kind = "" if isinstance(fault, ModelError) else f"{type(fault).__name__}: "
+        why = f"{fault} is missing" if isinstance(fault, KeyError) else f"{kind}{fault}"
+        self.notes.append(f"{name}: not replayed to its end: {why}".splitlines()[0])
 
     def knows(self, name: str, facts: Iterable[str], known: Iterable[str]) -> bool:
         """Whether all settings of a case are known here; if not, that is noted."""

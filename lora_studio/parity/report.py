@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +58,24 @@ def replay_set(folder: Path) -> SetReport:
         recording = Recording.open(folder)
     except ModelError as fault:
         return SetReport(folder.name, "damaged", [], [], [], str(fault))
+    kind, damage = "unknown", ""
     try:
         kind, replays = _kind(recording)
+        for replay in replays:
+            _replay(recording, replay)
+        if not replays:
+            recording.notes.append("this kind of recording is not known here")
     except ModelError as fault:
-        return SetReport(folder.name, "damaged", [], recording.not_checked, [], str(fault))
-    for replay in replays:
-        recording.attempt(replay.__module__.rpartition(".")[2], partial(replay, recording))
-    if not replays:
-        recording.notes.append("this kind of recording is not known here")
-    fault = "; ".join(recording.faults)
-    return SetReport(folder.name, kind, recording.rows, recording.not_checked, recording.notes, fault, recording.remarks)
+        damage = str(fault)
+    return SetReport(folder.name, kind, recording.rows, recording.not_checked, recording.notes, damage, recording.remarks)
+
+
+def _replay(recording: Recording, replay: Callable[[Recording], None]) -> None:
+    """One part of a set; what it lacks keeps no other part from being replayed, unless a file is missing or damaged."""
+    try:
+        replay(recording)
+    except MALFORMED as fault:
+        recording.lacks(replay.__module__.rpartition(".")[2], fault)
 
 
 def as_json(reports: list[SetReport]) -> dict[str, Any]:

@@ -12,12 +12,15 @@ from torch import Tensor
 from lora_studio.generation.noise import NoiseSource
 from lora_studio.generation.sampler import decode_to_frames, generate_latents
 from lora_studio.nova import weights
-from lora_studio.nova.vae import sample_moments
+from lora_studio.nova.text import TextEncoder
+from lora_studio.nova.transformer import NOVATransformer3DModel
+from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora, sample_moments
 from lora_studio.parity.recordings import Recording, Replay
 from lora_studio.parity.sampling import SETTINGS, settings_of
 
 _OTHER = {"prompt", "negative_prompt", "generator_seed", "max_latent_length", "image", "num_images_per_prompt", "frames_shape"}
 _LEVEL = 1.0  # of 255: a value next to a whole number is cut off to either side
+_Parts = tuple[NOVATransformer3DModel, AutoencoderKLOpenSora | AutoencoderKLImage, TextEncoder]
 
 
 class OneGenerator:
@@ -37,20 +40,21 @@ class OneGenerator:
 
 def replay(recording: Recording) -> None:
     """Compares latents and frames of every recorded case; one that is malformed or has settings unknown here is noted."""
+    folder = recording.folder / "pipeline"
+    parts = weights.load_transformer(folder), weights.load_vae(folder), weights.load_text(folder)
     for case, facts in recording.facts["cases"].items():
-        recording.attempt(f"cases.{case}", partial(_case, recording, case, facts))
+        recording.attempt(f"cases.{case}", partial(_case, recording, case, facts, parts))
 
 
-@torch.no_grad()
-def _case(recording: Recording, case: str, facts: dict[str, Any]) -> None:
+def _case(recording: Recording, case: str, facts: dict[str, Any], parts: _Parts) -> None:
     if recording.knows(f"cases.{case}", facts, {*SETTINGS, *_OTHER}):
-        _replay(recording, case, facts)
+        _replay(recording, case, facts, parts)
         recording.settle(f"cases.{case}")
 
 
-def _replay(recording: Recording, case: str, facts: dict[str, Any]) -> None:
-    folder = recording.folder / "pipeline"
-    transformer, vae, encoder = weights.load_transformer(folder), weights.load_vae(folder), weights.load_text(folder)
+@torch.no_grad()
+def _replay(recording: Recording, case: str, facts: dict[str, Any], parts: _Parts) -> None:
+    folder, (transformer, vae, encoder) = recording.folder / "pipeline", parts
     transformer.register_to_config(clip_latents=facts["max_latent_length"])
     prompts = _as_list(facts["prompt"])
     prompts = [prompt for prompt in prompts for _ in range(facts.get("num_images_per_prompt", 1))]
