@@ -85,8 +85,8 @@ class Painter:
             steps, rows = list(group), fixed if active else fixed[:batch]
             for start in range(0, len(steps), at_once):
                 some = times[steps[start : start + at_once]]
-                modulation = decoder.modulate(rows.unsqueeze(1) + some[:, None])  # (R, s, M, W) each
-                by_layer = [zip(*(values.unbind(1) for values in statistics), strict=True) for statistics in modulation]
+                modulation = decoder.modulate(rows + some[:, None, None])  # (s, R, M, W) each
+                by_layer = [zip(*(values.unbind(0) for values in statistics), strict=True) for statistics in modulation]
                 yield from zip(*by_layer, strict=True)
 
     def _predict(self, modulation: Modulation, sample: Tensor, count: int, active: bool, scale: float) -> Tensor:

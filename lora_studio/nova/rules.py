@@ -59,6 +59,7 @@ _FINITE = _number("a finite number")
 _POSITIVE = _number("a finite number above 0", lambda value: value > 0)
 _FRACTION = _number("a number between 0 and 1, neither of them included", lambda value: 0 < value < 1)
 _SIZE = _either(_whole(), _row(2, _whole()))
+_MIXER_RANK = Rule("-1 (a full matrix) or a whole number from 1", lambda value: type(value) is int and (value == -1 or value > 0))
 _TEXT = Rule("a name", lambda value: isinstance(value, str))
 
 TRANSFORMER: Final = {
@@ -69,7 +70,7 @@ TRANSFORMER: Final = {
     "text_token_len": _whole(),
     "image_base_size": _row(2, _whole()),
     "video_base_size": _row(3, _whole()),
-    "video_mixer_rank": _or_null(_whole()),
+    "video_mixer_rank": _or_null(_MIXER_RANK),
     "rotary_pos_embed": _FLAG,
     "arch": _row(3, _TEXT),
     "clip_latents": _whole(),
