@@ -192,6 +192,9 @@ def _decode_tile(vae: AutoencoderKLOpenSora | AutoencoderKLImage, tile: list[Ten
     weight, clips = next(vae.parameters()), []
     for clip in torch.stack(tile, dim=2).split(1):  # one clip at a time: decoding is the largest user of memory
         pixels = vae.decode(vae.unscale(clip.to(weight.device)).to(weight.dtype)).float()  # (1, 3, F, H, W)
+        if not torch.isfinite(pixels).all():
+            kind = str(weight.dtype).removeprefix("torch.")
+            raise ModelError(f"the VAE made pixels that are not finite in {kind}: decode in float32 (`vae.to(torch.float32)`)")
         values = (pixels * 127.5 + 127.5).clamp(0.0, 255.0).to(torch.uint8)  # cut off as the published code does
         clips.append(values.movedim(1, -1).cpu().numpy())
     return np.concatenate(clips)

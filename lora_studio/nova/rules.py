@@ -253,7 +253,18 @@ def check_scheduler(table: dict[str, Any], is_ddpm: bool, where: str | Path = "t
     betas, count = table.get("trained_betas"), table.get("num_train_timesteps", 1000)
     if not faults and betas is not None and len(betas) != count:
         faults.append(f"trained_betas must hold one number for each of the {count} num_train_timesteps, got {len(betas)}")
+    if not faults and is_ddpm and (offset := table.get("steps_offset", 0)) and offset >= count:
+        faults.append(f"steps_offset must be less than num_train_timesteps ({count}), got {offset}")
+    if not faults and table.get("rescale_betas_zero_snr") and _divides_by_zero(table):
+        faults.append(
+            "rescale_betas_zero_snr leaves nothing of the picture at the last timestep, where noise alone cannot tell it: with "
+            'timestep_spacing "trailing" or "linspace" prediction_type must be "v_prediction" or "sample", got "epsilon"'
+        )
     _refuse(where, faults)
+
+
+def _divides_by_zero(table: dict[str, Any]) -> bool:
+    return table.get("prediction_type", "epsilon") == "epsilon" and table.get("timestep_spacing", "leading") != "leading"
 
 
 def _faults(table: dict[str, Any], rules: dict[str, Rule]) -> list[str]:

@@ -93,7 +93,7 @@ def load_text(folder: Path, device: str | torch.device = "cpu", dtype: torch.dty
 def _load_text(
     folder: Path, max_rows: int = 1, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> TextEncoder:
-    class_of(folder, "text_encoder", ("PhiEncoderModel", "PhiModel"))
+    class_of(folder, "text_encoder", ("PhiEncoderModel", "PhiModel", "PhiForCausalLM"))
     class_of(folder, "tokenizer", _TOKENIZERS)
     return load_words(folder, max_rows, device, dtype)
 
@@ -133,6 +133,11 @@ def schedule_of(
     if isinstance(scheduler, DDPMScheduler):
         return DDPMSchedule(scheduler, even_stride)
     check_scheduler(dict(scheduler.config), is_ddpm=False)
+    if scheduler.shift != scheduler.config["shift"]:
+        raise ModelError(
+            f"set_shift({scheduler.shift}) is not followed here: build the scheduler anew with shift={scheduler.shift} "
+            f"(its config says {scheduler.config['shift']})"
+        )
     return FlowMatchScheduler(scheduler.config["num_train_timesteps"], scheduler.config["shift"])
 
 

@@ -366,3 +366,18 @@ def test_guidance_does_not_begin_above_where_it_ends() -> None:
     with pytest.raises(ValidationError, match="must not be above guidance, which is 2"):
         SamplerSettings(guidance=2.0, min_guidance=2.5)
     assert SamplerSettings(guidance=2.0, min_guidance=2.0).min_guidance == 2.0
+
+
+@pytest.mark.parametrize("at_once", [1, 4000])
+def test_diffusion_steps_worked_out_in_parts_are_the_same(nano: tuple, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    transformer, _, scheduler = nano
+    settings = SamplerSettings(num_steps=3, num_diffusion_steps=7, guidance=3.0, guidance_trunc=400.0)
+    whole = generate_latents(transformer, scheduler, _text(3), settings, SeededNoise([0]), num_latents=1)
+    monkeypatch.setattr("lora_studio.generation.painter._MODULATED", at_once)
+    parts = generate_latents(transformer, scheduler, _text(3), settings, SeededNoise([0]), num_latents=1)
+    assert torch.allclose(parts, whole, atol=1e-5)
+
+
+def test_pixels_that_are_not_finite_are_refused_and_not_black(nano: tuple) -> None:
+    with pytest.raises(ModelError, match=r"pixels that are not finite in float32: decode in float32"):
+        decode_to_frames(nano[1], torch.full((1, nano[0].config.image_dim, 1, 16, 24), float("nan")))

@@ -195,3 +195,19 @@ def test_damaged_entries_of_the_index_are_told(copy: Path, entry: Any) -> None:
         _write(copy / "model_index.json", part, entry)
         with pytest.raises(ModelError, match=rf"model_index\.json: {part} must be a list of a library and a class, got"):
             read(copy)
+
+
+def test_a_ddpm_schedule_that_runs_out_of_its_table_or_divides_by_zero_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"steps_offset must be less than num_train_timesteps \(1000\), got 5000"):
+        weights.schedule_of(DDPMScheduler(steps_offset=5000))
+    with pytest.raises(ModelError, match=r'prediction_type must be "v_prediction" or "sample", got "epsilon"'):
+        weights.schedule_of(DDPMScheduler(rescale_betas_zero_snr=True, timestep_spacing="trailing"))
+    weights.schedule_of(DDPMScheduler(rescale_betas_zero_snr=True, timestep_spacing="trailing", prediction_type="v_prediction"))
+    weights.schedule_of(DDPMScheduler(rescale_betas_zero_snr=True, timestep_spacing="leading"))
+
+
+def test_a_shift_set_after_building_is_not_passed_over() -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
+    scheduler.set_shift(3.0)
+    with pytest.raises(ModelError, match=r"set_shift\(3\.0\) is not followed here: build the scheduler anew with shift=3\.0"):
+        weights.schedule_of(scheduler)

@@ -114,3 +114,36 @@ def test_words_and_merges_belong_together(copy: Path) -> None:
         weights.load_text(copy)
     (place / "merges.txt").write_text("\n".join(" ".join(pair) for pair in model["merges"]))
     assert weights.load_text(copy).token_ids(TEXT) == weights.load_text(NANO).token_ids(TEXT)
+
+
+def test_phi_2s_own_config_sets_what_changes_the_numbers(copy: Path) -> None:
+    """The keys as microsoft/phi-2 has them, at nano's size: rotary settings at the top level, the language model's class."""
+    path = copy / "text_encoder" / "config.json"
+    had = json.loads(path.read_text())
+    published = {
+        "_name_or_path": "microsoft/phi-2", "architectures": ["PhiForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 0,
+        "embd_pdrop": 0.0, "eos_token_id": 0, "hidden_act": "gelu_new", "hidden_size": had["hidden_size"],
+        "initializer_range": 0.02, "intermediate_size": had["intermediate_size"], "layer_norm_eps": 0.01, "max_position_embeddings": 2048, "model_type": "phi",
+        "num_attention_heads": had["num_attention_heads"], "num_hidden_layers": had["num_hidden_layers"],
+        "num_key_value_heads": had["num_attention_heads"], "partial_rotary_factor": 0.25, "qk_layernorm": False, "resid_pdrop": 0.1,
+        "rope_scaling": None, "rope_theta": 5000.0, "tie_word_embeddings": False, "torch_dtype": "float16",
+        "transformers_version": "4.37.0", "use_cache": True, "vocab_size": had["vocab_size"],
+    }  # fmt: skip
+    before = weights.load_words(copy, 96).encode([TEXT])[0]
+    path.write_text(json.dumps(published))
+    encoder = weights.load_words(copy, 96)
+    config: Any = encoder.model.config
+    assert (config.rope_parameters["partial_rotary_factor"], config.rope_parameters["rope_theta"]) == (0.25, 5000.0)
+    assert config.layer_norm_eps == 0.01
+    assert not torch.allclose(encoder.encode([TEXT])[0], before, atol=1e-3)
+    index = copy / "model_index.json"
+    table = json.loads(index.read_text())
+    index.write_text(json.dumps({**table, "text_encoder": ["transformers", "PhiForCausalLM"]}))
+    assert torch.equal(weights.load_text(copy).encode([TEXT])[0], encoder.encode([TEXT])[0])
+
+
+def test_weights_that_are_no_numbers_are_refused(copy: Path) -> None:
+    name = "layers.0.mlp.fc1.weight"
+    _change_weights(copy, lambda state: {**state, name: state[name] * float("nan")})
+    with pytest.raises(ModelError, match=r"1 weights .* not finite numbers \(layers\.0\.mlp\.fc1\.weight\)"):
+        weights.load_text(copy)
