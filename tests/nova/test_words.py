@@ -123,7 +123,8 @@ def test_phi_2s_own_config_sets_what_changes_the_numbers(copy: Path) -> None:
     published = {
         "_name_or_path": "microsoft/phi-2", "architectures": ["PhiForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 0,
         "embd_pdrop": 0.0, "eos_token_id": 0, "hidden_act": "gelu_new", "hidden_size": had["hidden_size"],
-        "initializer_range": 0.02, "intermediate_size": had["intermediate_size"], "layer_norm_eps": 0.01, "max_position_embeddings": 2048, "model_type": "phi",
+        "initializer_range": 0.02, "intermediate_size": had["intermediate_size"], "layer_norm_eps": 0.01,
+        "max_position_embeddings": 2048, "model_type": "phi",
         "num_attention_heads": had["num_attention_heads"], "num_hidden_layers": had["num_hidden_layers"],
         "num_key_value_heads": had["num_attention_heads"], "partial_rotary_factor": 0.25, "qk_layernorm": False, "resid_pdrop": 0.1,
         "rope_scaling": None, "rope_theta": 5000.0, "tie_word_embeddings": False, "torch_dtype": "float16",
