@@ -11,6 +11,7 @@ from torch import Tensor
 from lora_studio.nova.vae import TILE_LATENTS, AutoencoderKLImage, AutoencoderKLOpenSora, sample_moments
 from lora_studio.parity.recordings import Recording
 
+_TILE_FRAMES = 4 * (TILE_LATENTS - 1) + 1
 _UNUSED = ("latents_mean", "latents_std", "double_z")  # written by diffusers and by the published code, used by neither
 
 
@@ -82,22 +83,46 @@ def _tiling(recording: Recording, found: float) -> None:
 def _counts(recording: Recording, vae: AutoencoderKLOpenSora | AutoencoderKLImage) -> None:
     """Parameters; frames out for latents in, and the other way round.
 
-    The published tiles drop frames where a clip does not fill them, ours keep all (4 (T - 1) + 1): such lengths are left out.
+    The published tiles drop frames where a clip does not fill them, ours keep all (4 (T - 1) + 1): such lengths are left out, a
+    remark says which, and a count that is not what the published tiles give either is noted.
     """
     facts = recording.facts
     channels = recording.config["latent_channels"]
     if "opensora_params" in facts:
         found = sum(parameter.numel() for parameter in vae.parameters())
         recording.compare_fact("opensora_params", found, facts["opensora_params"])
-    for length, frames in facts.get("osp_frames_out_for_latents", {}).items():
+    decoded, encoded = facts.get("osp_frames_out_for_latents", {}), facts.get("osp_latents_out_for_frames", {})
+    left_out: dict[str, int] = {}  # what the published tiles give
+    for length, frames in decoded.items():
         if _fills_tiles(int(length)):
             found = vae.decode(torch.zeros(1, channels, int(length), 2, 2)).shape[2]
             recording.compare_fact(f"frames of {length} latents", found, frames)
-    for frames, length in facts.get("osp_latents_out_for_frames", {}).items():
-        if int(frames) % 4 == 1 and _fills_tiles((int(frames) - 1) // 4 + 1):
+        else:
+            left_out[length] = (_TILE_FRAMES - 1) * ((int(length) - 1) // (TILE_LATENTS - 1)) + 1
+    _leave_out(recording, "osp_frames_out_for_latents", decoded, left_out)
+    left_out = {}
+    for frames, length in encoded.items():
+        latents = (int(frames) - 1) // 4 + 1
+        if int(frames) % 4 == 1 and _fills_tiles(latents):
             found = vae.encode(torch.zeros(1, 3, int(frames), 16, 16)).parameters.shape[2]
             recording.compare_fact(f"latents of {frames} frames", found, length)
+        else:
+            tiled = (TILE_LATENTS - 1) * ((int(frames) - 1) // (_TILE_FRAMES - 1)) + 1
+            left_out[frames] = latents if latents <= TILE_LATENTS and int(frames) <= _TILE_FRAMES else tiled
+    _leave_out(recording, "osp_latents_out_for_frames", encoded, left_out)
     recording.settle("opensora_params", "osp_frames_out_for_latents", "osp_latents_out_for_frames")
+
+
+def _leave_out(recording: Recording, fact: str, told: dict[str, int], published: dict[str, int]) -> None:
+    """Says which lengths were not compared with ours, and which of them were told otherwise than the published tiles give."""
+    if published:
+        recording.remarks.append(
+            f"{fact}: not compared with ours for {', '.join(published)}: such a clip does not fill the published tiles, which then "
+            "drop frames, and ours drops none"
+        )
+    for length, count in published.items():
+        if told[length] != count:
+            recording.notes.append(f"{fact}: {told[length]} is told for {length}, and the published tiles give {count}")
 
 
 def _fills_tiles(num_latents: int) -> bool:

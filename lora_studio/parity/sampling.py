@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
 from lora_studio.generation.sampler import generate_latents
@@ -35,10 +36,8 @@ SETTINGS = {
 CEILING: Final = 2e-3  # of the largest latent: what a recording may ask for at most, 4 times its noisiest case by our measure
 _GENERATED: Final = 1e-4  # of the largest latent: what it is granted at least, for steps add up what FORWARD allows for one pass
 _WHOLE = ("num_steps", "num_diffusion_steps")
-_OTHER = {
-    "sampler", "frames", "num_preds", "generator_seed", "i2v", "order_equal_for_all_frames", "spatiotemporal_guidance_scale",
-    "float64_maxdiff", "absmax",
-}  # fmt: skip
+_DESCRIBED = {"generator_seed", "spatiotemporal_guidance_scale"}  # where the recorded draws are from; what has no effect here
+_OTHER = {"sampler", "frames", "num_preds", "i2v", "order_equal_for_all_frames", "float64_maxdiff", "absmax", *_DESCRIBED}
 
 
 def settings_of(facts: dict[str, Any]) -> SamplerSettings:
@@ -76,6 +75,9 @@ def _replay(recording: Recording, case: str, facts: dict[str, Any]) -> None:
         recording.notes.append(f"gen.{case}: {len(noise.left)} recorded draws were not asked for")
     tolerance = _tolerance(recording, case, facts["float64_maxdiff"], largest := float(found.abs().max()))
     recording.compare(f"gen.{case}.latents", found, tolerance)
+    if "order_equal_for_all_frames" in facts:
+        is_equal = _is_order_equal(trace.ids, len(rounds))
+        recording.compare_fact(f"gen.{case}.order_equal_for_all_frames", is_equal, facts["order_equal_for_all_frames"])
     if "absmax" in facts:
         recording.compare_number(f"gen.{case}.absmax", largest, facts["absmax"], tolerance)
     _compare_steps(recording, case, trace)
@@ -103,6 +105,7 @@ class _Trace:
     mixed: list[Tensor] = field(default_factory=list)
     canvases: list[Tensor] = field(default_factory=list)  # (R, C, H, W), what the image encoder was shown
     z: list[Tensor] = field(default_factory=list)  # (R, N, D), of all patches
+    ids: list[Tensor | None] = field(default_factory=list)  # (R, M), what the image encoder was asked for
 
 
 @contextmanager
@@ -117,6 +120,7 @@ def _watched(model: NOVATransformer3DModel) -> Iterator[_Trace]:
 
     def image(canvas: Tensor, condition: Tensor, kept_ids: Tensor, predicted_ids: Tensor | None = None) -> Tensor:
         trace.canvases.append(canvas)
+        trace.ids.append(predicted_ids)
         trace.z.append(encode_image(canvas, condition, kept_ids))
         return encode_image(canvas, condition, kept_ids, predicted_ids)
 
@@ -130,6 +134,12 @@ def _watched(model: NOVATransformer3DModel) -> Iterator[_Trace]:
     finally:
         handle.remove()
         del model.encode_video_frame, model.encode_image
+
+
+def _is_order_equal(ids: list[Tensor | None], num_rounds: int) -> bool:
+    """Whether every generated frame was asked for the same patches, set after set, as the first one."""
+    pairs = [(found, ids[index % num_rounds]) for index, found in enumerate(ids)]
+    return all(one is not None and other is not None and torch.equal(one, other) for one, other in pairs)
 
 
 def _compare_steps(recording: Recording, case: str, trace: _Trace) -> None:

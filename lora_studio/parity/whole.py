@@ -61,26 +61,36 @@ def _replay(recording: Recording, case: str, facts: dict[str, Any], parts: _Part
     negative = _as_list(facts["negative_prompt"]) if "negative_prompt" in facts else None
     if negative is not None:
         negative = negative * len(prompts) if len(negative) == 1 else negative
-    noise: NoiseSource = OneGenerator(facts["generator_seed"], len(prompts))
-    drawn = recording.draws(case)
-    first = None
+    noise, first = _noise(recording, case, facts, len(prompts)), None
     if "image" in facts:
         assert isinstance(noise, OneGenerator)
         picture = recording.given(facts["image"]).movedim(-1, 0)[None, :, None].float() / 127.5 - 1.0
         moments = vae.encode(picture).parameters
         sampled = torch.randn(1, *_latent(moments), generator=noise.generator)
         first = vae.scale(sample_moments(moments, sampled)).expand(len(prompts), -1, -1, -1, -1)
-    elif drawn:
-        noise = Replay(drawn)
     latents = generate_latents(
         transformer, weights.load_scheduler(folder), encoder.encode(prompts), settings_of(facts), noise, first,
         encoder.encode(negative) if negative is not None else None,
     )  # fmt: skip
+    if isinstance(noise, Replay) and noise.left:
+        recording.notes.append(f"cases.{case}: {len(noise.left)} recorded draws were not asked for")
     recording.compare(f"{case}.latents", latents)
     if f"{case}.frames" in recording:
         frames = decode_to_frames(vae, recording.wanted(f"{case}.latents"))
         recording.compare(f"{case}.frames", torch.from_numpy(frames), _LEVEL / 255)
     recording.compare_fact(f"{case}.frames_shape", _shape(latents, folder), list(facts["frames_shape"]))
+
+
+def _noise(recording: Recording, case: str, facts: dict[str, Any], batch: int) -> NoiseSource:
+    """The recorded draws of a case; where it has none, or begins with an image, its generator."""
+    entries = recording.facts.get("rng", {}).get(case, [])
+    if entries and "image" not in facts:
+        return Replay(recording.draws(case))
+    if entries:
+        recording.notes.append(
+            f"cases.{case}: {len(entries)} recorded draws were not used: a case with an image is replayed from its generator_seed"
+        )
+    return OneGenerator(facts["generator_seed"], batch)
 
 
 def _latent(moments: Tensor) -> tuple[int, ...]:

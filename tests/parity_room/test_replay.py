@@ -176,8 +176,9 @@ def test_a_recording_does_not_set_its_own_tolerance_without_bound(small: Path, g
         lambda facts: facts["train"]["fm"]["losses"].update(loss_t2i=math.inf),
         lambda facts: facts["grad_norms"]["fm"].update({"mask_embed.mask_token": math.inf}),
         lambda facts: facts.update(unpatchify_roundtrip_exact=False),
+        lambda facts: facts["gen"]["g1"].update(order_equal_for_all_frames=False),
     ],
-    ids=["absmax", "infinite loss", "infinite gradient", "roundtrip"],
+    ids=["absmax", "infinite loss", "infinite gradient", "roundtrip", "one order for all frames"],
 )
 def test_a_changed_fact_is_beyond_tolerance(small: Path, claim: Callable[[dict[str, Any]], object]) -> None:
     tell(small, claim)
@@ -212,6 +213,46 @@ def test_a_damaged_case_of_a_pipeline_keeps_no_other_from_being_replayed(tmp_pat
     assert result.exit_code == 2
     assert "note: cases.t2v: not replayed to its end: 'max_latent_length' is missing" in result.stdout
     assert "ok   two.latents:" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("case", "note"),
+    [
+        ("two", "cases.two: 1 recorded draws were not asked for"),
+        ("i2v", "cases.i2v: 1 recorded draws were not used: a case with an image is replayed from its generator_seed"),
+    ],
+)
+def test_a_draw_that_a_pipeline_has_no_use_for_is_named(tmp_path: Path, case: str, note: str) -> None:
+    if not (SHARED / "e2e").is_dir():
+        pytest.skip("the recording e2e is not beside the repository (../shared/parity)")
+    folder = Path(shutil.copytree(SHARED / "e2e", tmp_path / "e2e"))
+    drawn: list[Tensor] = [torch.zeros(3)]
+    if case == "two":
+        drawn = [*draws_of_two(), *drawn]
+    keys = [f"rng.{case}{index}" for index in range(len(drawn))]
+
+    def keep_one_case(facts: dict[str, Any]) -> None:
+        facts["cases"] = {case: facts["cases"][case]}
+        facts["rng"] = {case: [{"op": "torch.randn", "key": key} for key in keys]}
+
+    def keep_its_tensors(tensors: dict[str, Tensor]) -> None:
+        for key in [key for key in tensors if not key.startswith(f"{case}.") and (key, case) != ("image", "i2v")]:
+            del tensors[key]
+        tensors.update(zip(keys, drawn, strict=True))
+
+    tell(folder, keep_one_case)
+    change(folder, keep_its_tensors)
+    result = parity(folder)
+    assert (result.exit_code, "FAIL" in result.stdout) == (2, False), result.stdout
+    assert f"note: {note}\n" in result.stdout
+    assert not_checked(result) == ([] if case == "two" else keys)
+
+
+def draws_of_two() -> list[Tensor]:
+    """What the case `two` draws from its generator."""
+    generator = torch.Generator().manual_seed(41)
+    order = torch.empty(2, 24, 1).uniform_(generator=generator)
+    return [order, *(torch.randn(2, 4, 8, 12, generator=generator) for _ in range(7 * 6))]  # sets, steps of each
 
 
 def test_a_pipeline_without_its_weights_is_damaged(tmp_path: Path) -> None:
@@ -253,6 +294,25 @@ def test_what_is_told_of_a_vae_is_compared(tmp_path: Path, claim: Callable[[dict
     tell(folder, claim)
     result = parity(folder)
     assert (result.exit_code, result.stdout.count("FAIL")) == (1, 1), result.stdout
+
+
+def test_what_is_told_of_clips_that_do_not_fill_tiles_is_not_passed_over(tmp_path: Path) -> None:
+    if not (SHARED / "vae").is_dir():
+        pytest.skip("the recording vae is not beside the repository (../shared/parity)")
+    folder = Path(shutil.copytree(SHARED / "vae", tmp_path / "vae"))
+    result = parity(folder)
+    assert result.exit_code == 0, result.stdout
+    for remark in (
+        "osp_frames_out_for_latents: not compared with ours for 6, 7, 8, 10, 11, 12: such a clip does not fill",
+        "osp_latents_out_for_frames: not compared with ours for 16, 18, 21, 25, 29, 32: such a clip does not fill",
+    ):
+        assert f"remark: {remark}" in result.stdout
+    tell(folder, lambda facts: facts["osp_latents_out_for_frames"].update({"18": 999}))
+    tell(folder, lambda facts: facts["osp_frames_out_for_latents"].update({"7": 25}))
+    result = parity(folder)
+    assert result.exit_code == 2, result.stdout
+    assert "note: osp_latents_out_for_frames: 999 is told for 18, and the published tiles give 5" in result.stdout
+    assert "note: osp_frames_out_for_latents: 25 is told for 7, and the published tiles give 17" in result.stdout
 
 
 def test_what_is_no_recording_or_a_damaged_one_is_said(copied: Path, tmp_path: Path) -> None:
