@@ -6,6 +6,7 @@ B prompts times clips per prompt, F frames, H W pixels.
 """
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,9 @@ from lora_studio.nova.vae import AutoencoderKLImage, AutoencoderKLOpenSora, pixe
 logger = logging.getLogger(__name__)
 
 _LORA = "pytorch_lora_weights.safetensors"
+_PREFIX = "transformer."  # of every tensor in that file
+_OTHER_PREFIXES = re.compile(r"^(?:(?:transformer|base_model|diffusion_model|model)\.)*")  # in files of other layouts
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 @dataclass
@@ -199,8 +203,9 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
         """Puts on an adapter that was trained here: its folder, its `diffusers/` folder, or the file in it.
 
         Raises:
-            AdapterError: there is no adapter, it is damaged or not whole, or it is for another backbone.
+            AdapterError: there is no adapter, it is damaged or not whole, it is for another backbone, or its name will not do.
         """
+        arguments.check_adapter_name(adapter_name)
         if not isinstance(source, str | Path):
             raise AdapterError(f"load_lora_weights takes the folder or file of an adapter, got {type(source).__name__}")
         path = Path(source)
@@ -248,12 +253,24 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
         if missing or not state:
             raise AdapterError(f"{path} is no whole adapter: it lacks {', '.join(missing[:3]) or 'every weight'}")
         for key, value in state.items():
-            name, _, side = key.removeprefix("transformer.").removeprefix("base_model.model.").rpartition(".lora_")
+            _check_matrix(path, key, value)
+            bare = _OTHER_PREFIXES.sub("", key)
+            name, _, side = bare.rpartition(".lora_")
+            is_first = side == "A.weight"
             wanted = getattr(layers.get(name), sides.get(f"lora_{side}", ""), None)  # sizes of a quantised weight do not say
-            if not key.startswith("transformer.") or wanted != value.shape[1 if side == "A.weight" else 0]:
+            if wanted is None or wanted != value.shape[1 if is_first else 0]:
                 raise AdapterError(f"{path} is for another base: {key} {list(value.shape)} fits no layer of this one")
-            if not torch.isfinite(value).all():
-                raise AdapterError(f"{path}: {key} holds values that are not finite numbers: train it again, or copy it again")
+            if key != f"{_PREFIX}{bare}":
+                raise AdapterError(
+                    f"{path}: {key} must be named {_PREFIX}{bare}: this loader reads diffusers' layout, where every name is "
+                    f"'{_PREFIX}' and the layer; give the adapter's folder, or the {_LORA} in its diffusers/ folder"
+                )
+            other = state[f"{key.rpartition('.lora_')[0]}.lora_{'B' if is_first else 'A'}.weight"]
+            if is_first and value.shape[0] != other.shape[1:2].numel():
+                raise AdapterError(
+                    f"{path} is damaged: {key} {list(value.shape)} and its lora_B {list(other.shape)} must share one rank, "
+                    "[rank, inputs] and [outputs, rank]: copy it again, or train it again"
+                )
         return state
 
     @torch.no_grad()
@@ -336,6 +353,23 @@ class NovaPipeline(LoraBaseMixin, DiffusionPipeline):
                     f"pipeline.{name} was compiled in a way that has no effect here: load the pipeline again and call "
                     f"pipeline.{instead}, which compiles in place what is called"
                 )
+
+
+def _check_matrix(path: Path, key: str, value: Tensor) -> None:
+    """Refuses a tensor that can be no half of an adapter in any layer."""
+    if value.ndim != 2 or not value.numel():
+        raise AdapterError(
+            f"{path} is damaged: {key} has the shape {list(value.shape)}, and an adapter's must be [rank, inputs] or "
+            "[outputs, rank] with a rank of 1 or more: copy it again, or train it again"
+        )
+    if value.dtype not in _FLOATS:
+        kinds = ", ".join(str(dtype).removeprefix("torch.") for dtype in _FLOATS)
+        raise AdapterError(
+            f"{path}: {key} holds {str(value.dtype).removeprefix('torch.')}, and an adapter's numbers must be one of {kinds}: "
+            "copy it again, or train it again"
+        )
+    if not torch.isfinite(value).all():
+        raise AdapterError(f"{path}: {key} holds values that are not finite numbers: train it again, or copy it again")
 
 
 def _cached(name: str) -> Path:

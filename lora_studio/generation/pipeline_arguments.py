@@ -4,6 +4,7 @@ Every check runs before any work does, and names the argument as the caller wrot
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -11,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
-from lora_studio.errors import ModelError
+from lora_studio.errors import AdapterError, ModelError
 from lora_studio.generation.settings import SamplerSettings
 
 _OUTPUTS: Final = ("np", "pt", "pil", "uint8", "latent")
@@ -75,6 +76,19 @@ def check_device(device_map: Any) -> None:
         ) from None
 
 
+def check_adapter_name(name: Any) -> None:
+    """Refuses what torch takes for no name of a part.
+
+    Raises:
+        AdapterError: it is no text, empty, has a dot in it or is a word that torch keeps for itself.
+    """
+    if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
+        raise AdapterError(
+            f"adapter_name must be a text without dots, and no word of torch's such as 'keys' or 'train', got {name!r}: "
+            "choose another, such as 'brand'"
+        )
+
+
 def check_call(
     output_type: Any, num_videos_per_prompt: Any, max_latent_length: Any, callback: Any, spatiotemporal_guidance_scale: Any
 ) -> None:
@@ -111,10 +125,16 @@ def sampler_settings(**given: Any) -> SamplerSettings:
     except ValidationError as fault:
         theirs = {ours: name for name, ours in _SETTINGS.items()}
         lines = [
-            f"{theirs[str(entry['loc'][0])]}: {entry['msg'].removeprefix('Value error, ')}, got {entry['input']!r}"
+            f"{theirs[str(entry['loc'][0])]}: {_renamed(entry['msg'].removeprefix('Value error, '), theirs)}, "
+            f"got {entry['input']!r}"
             for entry in fault.errors()
         ]
         raise ModelError("; ".join(lines)) from None
+
+
+def _renamed(message: str, names: Mapping[str, str]) -> str:
+    """A message about the sampler's settings, with the names that the pipeline has for them."""
+    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), message)
 
 
 def prompts(texts: Any, embeds: Any, name: str, width: int) -> list[str] | list[Tensor]:

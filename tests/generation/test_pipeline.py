@@ -422,3 +422,32 @@ def test_a_call_is_cancelled_from_its_callback(pipeline: NovaPipeline) -> None:
 def test_a_config_for_pipelines_quantises_the_transformer(config: PipelineQuantizationConfig) -> None:
     small = NovaPipeline.from_pretrained("nano", quantization_config=config)
     assert "Linear8bitLt" in {type(module).__name__ for module in small.transformer.modules()}
+
+
+def test_damaged_adapters_are_refused_in_words(adapter: Path, tmp_path: Path) -> None:
+    pipeline = NovaPipeline.from_pretrained("nano")
+    path = tmp_path / "pytorch_lora_weights.safetensors"
+    whole = load_file(adapter / "diffusers" / path.name)
+    first = next(key for key in whole if key.endswith(".lora_A.weight"))
+    second = first.replace("lora_A", "lora_B")
+    wrapped = {key.replace("transformer.", "transformer.base_model.model."): value for key, value in whole.items()}
+    bare = {key.removeprefix("transformer."): value for key, value in whole.items()}
+    for changed, message in (
+        ({**whole, first: whole[first][0]}, r"is damaged: .* has the shape \[\d+\], .* must be \[rank, inputs\]"),
+        ({**whole, first: torch.tensor(1.0)}, r"is damaged: .* has the shape \[\]"),
+        ({**whole, first: whole[first][None]}, r"is damaged: .* has the shape \[1, 4, \d+\]"),
+        ({**whole, second: whole[second][..., None]}, "is damaged: .* has the shape"),
+        ({**whole, first: whole[first][:0]}, "is damaged: .* a rank of 1 or more"),
+        ({**whole, second: torch.cat([whole[second]] * 2, 1)}, r"is damaged: .* its lora_B \[\d+, 8\] must share one rank"),
+        ({**whole, first: whole[first].int()}, "holds int32, and an adapter's numbers must be one of float32, bfloat16"),
+        (wrapped, r"transformer\.base_model\.model\.\S* must be named transformer\.\w"),
+        (bare, r"must be named transformer\.\S*: .* every name is 'transformer\.' and the layer; give the adapter's folder"),
+    ):
+        save_file({key: value.contiguous() for key, value in changed.items()}, path)
+        with pytest.raises(AdapterError, match=message):
+            pipeline.load_lora_weights(tmp_path)
+    save_file(whole, path)
+    for name in ("a.b", "", "keys"):
+        with pytest.raises(AdapterError, match=f"adapter_name must be a text without dots.*, got '{name}': choose another"):
+            pipeline.load_lora_weights(tmp_path, adapter_name=name)
+    pipeline.load_lora_weights(tmp_path, adapter_name="brand")

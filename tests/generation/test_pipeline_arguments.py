@@ -30,7 +30,10 @@ def pipeline() -> NovaPipeline:
         ({"guidance_scale": 0.5}, "guidance_scale: .*greater than or equal to 1, got 0.5"),
         ({"guidance_scale": float("inf")}, "guidance_scale: .*finite"),
         ({"guidance_every": 0, "image_guidance_scale": -1.0}, "image_guidance_scale: .*; guidance_every: "),
-        ({"min_guidance_scale": 9.0}, "min_guidance_scale.*guidance.*2.*got 9"),
+        (
+            {"min_guidance_scale": 9.0},
+            "min_guidance_scale: must not be above guidance_scale, which is 2: .* raise guidance_scale, got 9",
+        ),
         ({"spatiotemporal_guidance_scale": "x"}, "spatiotemporal_guidance_scale must be a number of 0 or more .*, got 'x'"),
         ({"max_latent_length": 0}, "max_latent_length must be None, or 1 or more latent frames .*, got 0"),
         ({"max_latent_length": 2.5}, "max_latent_length .* got 2.5"),
