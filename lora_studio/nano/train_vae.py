@@ -198,7 +198,7 @@ def whiten_(vae: AutoencoderKLOpenSora, clips: Lessons, count: int = 128) -> Non
 
 
 def train(course_file: Path, work: Path, minutes: float, out: Path | None, start: Path | None = None) -> None:
-    """Goes on with the training in `work`, which begins with the weights in `start` if given; writes the VAE to `out`."""
+    """Goes on with this course in `work`, which begins with the weights in `start` if given; writes the VAE to `out`."""
     course = read_course(course_file, VaeCourse)
     assert isinstance(course, VaeCourse)
     clips = Lessons(work / "lessons", "clips")
@@ -209,7 +209,7 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
     if start is not None:
         vae.load_state_dict({name: value.float() for name, value in load_file(start).items()})
         whiten_(vae, clips)
-    progress = Progress(vae, course, work / "vae.safetensors")
+    progress = Progress(vae, course, work / f"{course_file.stem}.safetensors")
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
         pixels, generator = batch_of(step, course, clips, stills)

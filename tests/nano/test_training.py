@@ -194,7 +194,8 @@ def test_claims_are_part_of_the_facts() -> None:
 
 def test_courses_of_the_recipes_are_whole() -> None:
     folder = Path(__file__).parents[2] / "recipes" / "nano"
-    kinds = {"vae": train_vae.VaeCourse, "backbone": train_backbone.BackboneCourse, "vision": Course}
+    vae = train_vae.VaeCourse
+    kinds = {"vae": vae, "vae_movement": vae, "backbone": train_backbone.BackboneCourse, "vision": Course}
     assert {path.stem for path in folder.glob("*.toml")} == kinds.keys()
     for name, kind in kinds.items():
         assert isinstance(train_vae.read_course(folder / f"{name}.toml", kind), kind)
