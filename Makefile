@@ -69,7 +69,7 @@ nano: $(INSTALLED)     ## nova-nano from its seed: lessons, VAE, backbone, visio
 	@echo "the set is in $(NANO)/model; copy it over lora_studio/assets/nova_nano to ship it"
 
 test: $(INSTALLED)     ## the tests (under five minutes)
-	pytest -m "not slow and not gpu"
+	pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(INSTALLED) ## the long proofs: kills, two processes, the whole demo
 	pytest -m "slow and not gpu"

@@ -107,9 +107,9 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     """`python -m lora_studio.cli` does what `lora-studio` does."""
     words = [sys.executable, "-m", "lora_studio.cli"]
     assert "Usage" in subprocess.run([*words, "--help"], capture_output=True, text=True, check=True).stdout
-    done = subprocess.run([*words, "parity", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert "error: no recording in" in done.stderr
+    done = subprocess.run([*words, "list", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: no workspace at {tmp_path}" in done.stderr
 
 
 def test_model_verify_looks_at_every_part(tmp_path: Path) -> None:
