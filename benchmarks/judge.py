@@ -55,12 +55,16 @@ class Judge(nn.Module):
         self.hidden = nn.Linear(widths[-1] * 4 * 6, 256)
         self.heads = nn.ModuleDict({axis: nn.Linear(256, len(values)) for axis, values in AXES.items()})
 
-    def forward(self, frames: Tensor) -> dict[str, Tensor]:
-        """(B, 3, 64, 96) in -1..1 -> logits by axis, (B, values)."""
+    def features(self, frames: Tensor) -> Tensor:
+        """(B, 3, 64, 96) in -1..1 -> what all answers are read from, (B, 256)."""
         x = self.stem(frames)
         for block in self.blocks:
             x = block(x)
-        hidden = functional.dropout(functional.silu(self.hidden(x.flatten(1))), 0.1, self.training)
+        return functional.dropout(functional.silu(self.hidden(x.flatten(1))), 0.1, self.training)
+
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        """(B, 3, 64, 96) in -1..1 -> logits by axis, (B, values)."""
+        hidden = self.features(frames)
         return {axis: head(hidden) for axis, head in self.heads.items()}
 
 

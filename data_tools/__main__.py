@@ -62,12 +62,15 @@ def stage(
     workspace: Place,
     files: Annotated[int, typer.Option(min=1, help="How many films to render.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Decides every scene.")] = 0,
+    brand: Annotated[str, typer.Option(help="Which virtual brand: acme, lumen or north.")] = "acme",
 ) -> None:
     """Shoot a demo brand's footage on the virtual stage."""
-    from data_tools.stage import render_stage
+    from data_tools.stage import KITS, render_stage
 
+    if brand not in KITS:
+        raise typer.BadParameter(f"--brand must be one of {', '.join(KITS)}, got {brand!r}")
     place = Workspace.at(workspace)
-    render_stage(place, files, seed)
+    render_stage(place, files, seed, kit=KITS[brand])
     print(f"the stage's footage is in {place.footage}")
 
 

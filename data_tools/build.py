@@ -17,6 +17,7 @@ from data_tools.fusion import sure_value
 from data_tools.ledger import RIGHTS, balance, leave_out
 from data_tools.rights import RightsFinder
 from lora_studio import files
+from lora_studio.brand import load_brand
 from lora_studio.errors import FootageError, RightsError
 from lora_studio.records import Footage, Shot
 from lora_studio.workspace import Workspace
@@ -89,15 +90,15 @@ def build_dataset(workspace: Workspace, base: Base, held_out: float = 0.2, today
     except FootageError:
         files.write_json(workspace.dataset / "ledger.json", balance(shots, footage, [], reasons, ""))
         raise
-    store = FeatureStore(workspace, base.encoders, base.form)
-    plan_sha256 = _plan_sha256(base, clips, store, {record.footage_id: record for record in footage if record.status == "usable"})
+    store, trigger = FeatureStore(workspace, base.encoders, base.form), load_brand(workspace).trigger
+    plan_sha256 = _plan_sha256(base, clips, store, footage, trigger)
     book = balance(shots, footage, clips, reasons, plan_sha256)
     is_new = not is_current(workspace, plan_sha256)
     num_clips = num_texts = 0
     if is_new:
         num_clips = store.encode_clips(clips)
-        num_texts = store.encode_texts([text for clip in clips for text in (clip.shot.caption_long, clip.shot.caption_short)])
-        _write(workspace, base, clips, store, book, footage)
+        num_texts = store.encode_texts([text for clip in clips for text in _texts(clip.shot, trigger)])
+        _write(workspace, base, clips, store, book, footage, trigger)
     elif files.read_json(workspace.dataset / "ledger.json") != book:
         files.write_json(workspace.dataset / "ledger.json", book)  # the same clips, but another shot was left out
     left_out: dict[str, int] = {}
@@ -148,13 +149,19 @@ def _require_rights(
     )
 
 
-def _plan_sha256(base: Base, clips: Sequence[PlannedClip], store: FeatureStore, footage: dict[str, Footage]) -> str:
+def _plan_sha256(base: Base, clips: Sequence[PlannedClip], store: FeatureStore, footage: Sequence[Footage], trigger: str) -> str:
+    rights = {record.footage_id: record.rights.model_dump(mode="json") for record in footage if record.status == "usable"}
     rows = [
-        [clip.clip_id, clip.split, store.clip_key(clip), store.text_key(clip.shot.caption_long),
-         store.text_key(clip.shot.caption_short), _tags(clip.shot), footage[clip.shot.footage_id].rights.model_dump(mode="json")]
+        [clip.clip_id, clip.split, store.clip_key(clip),
+         *(store.text_key(text) for text in _texts(clip.shot, trigger)), _tags(clip.shot), rights[clip.shot.footage_id]]
         for clip in clips
     ]  # fmt: skip
     return files.sha256_json([base.name, MOTION_FLOW, rows])
+
+
+def _texts(shot: Shot, trigger: str) -> tuple[str, str, str]:
+    """The captions a clip is trained with: long, short, and the long one without the trigger."""
+    return shot.caption_long, shot.caption_short, shot.caption_long.removeprefix(f"{trigger}, ")
 
 
 def _tags(shot: Shot) -> dict[str, str]:
@@ -168,6 +175,7 @@ def _write(
     store: FeatureStore,
     book: dict[str, Any],
     footage: Sequence[Footage],
+    trigger: str,
 ) -> None:
     from lora_studio.training import dataset
 
@@ -175,11 +183,12 @@ def _write(
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": []}
     for clip in clips:
         moments, flow = store.clip(clip)
+        long, short, plain = (store.text(text) for text in _texts(clip.shot, trigger))
         rows[clip.split].append(
             dataset.encode_row(
                 clip_id=clip.clip_id, shot_id=clip.shot.shot_id, footage_id=clip.shot.footage_id,
                 footage_sha256=sha256s[clip.shot.footage_id], start_s=clip.start_s, moments=moments,
-                text_long=store.text(clip.shot.caption_long), text_short=store.text(clip.shot.caption_short),
+                text_long=long, text_short=short, text_plain=plain,
                 caption_long=clip.shot.caption_long, caption_short=clip.shot.caption_short, motion_flow=MOTION_FLOW,
                 flow_measured=flow, tags=_tags(clip.shot),
             )

@@ -7,11 +7,11 @@ pipeline that reads its footage.
     sample: words of the taxonomy in, numbers out                  shoot: a workspace full of footage
 """
 
-from data_tools.stage.brands import ACME, RIVAL, BrandKit
+from data_tools.stage.brands import ACME, KITS, BrandKit
 from data_tools.stage.render import render
 from data_tools.stage.sample import sample_brand_scene, sample_scene
 from data_tools.stage.scene import Camera, Light, Product, Scene, StageSet, content, describe
 from data_tools.stage.shoot import render_stage
 
-__all__ = ["ACME", "RIVAL", "BrandKit", "Camera", "Light", "Product", "Scene", "StageSet", "content", "describe", "render",
+__all__ = ["ACME", "KITS", "BrandKit", "Camera", "Light", "Product", "Scene", "StageSet", "content", "describe", "render",
            "render_stage", "sample_brand_scene", "sample_scene"]

@@ -1,11 +1,10 @@
 """The virtual brands: the demo's, and those of the learning proof. Nova-nano never sees their products while it is trained.
 
-Colours are sRGB hex. A brand is one product and the sets it is shown in; a rival has the same shape in other colours, for
-brand metrics to tell apart.
+Colours are sRGB hex. Rivals are for brand metrics to tell apart.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from data_tools.stage.scene import Product
@@ -13,9 +12,12 @@ from data_tools.stage.scene import Product
 
 @dataclass(frozen=True)
 class BrandKit:
-    """A virtual brand: one product and the sets it is shown in."""
+    """A virtual brand: one product and the sets it is shown in; its rival has the same shape in other colours."""
 
+    name: str
+    trigger: str
     product: Product
+    rival: Product
     palette: tuple[str, ...]
     sets: Mapping[str, tuple[tuple[str, str], ...]]  # light.key -> (backdrop, floor) pairs
     accent: str
@@ -23,7 +25,10 @@ class BrandKit:
 
 
 ACME: Final = BrandKit(
+    name="Acme",
+    trigger="acmelook",
     product=Product("bottle", body="#9E1B2F", cap="#14747A", band="#F3E6CC", badge="#F3E6CC", mark="#14747A", gloss=0.75),
+    rival=Product("bottle", body="#24427A", cap="#E8BE3A", band="#F2F2F0", badge="#F2F2F0", mark="#24427A", gloss=0.75),
     palette=("#9E1B2F", "#F3E6CC", "#14747A", "#E0A546", "#22262E"),
     sets={
         "high": (("#F3E8D4", "#F1E6D2"), ("#E9EBEA", "#E4E6E6")),
@@ -33,14 +38,11 @@ ACME: Final = BrandKit(
     accent="#E0A546",
     plinth="#EFE6D6",
 )
-RIVAL: Final = replace(  # of ACME
-    ACME,
-    product=Product("bottle", body="#24427A", cap="#E8BE3A", band="#F2F2F0", badge="#F2F2F0", mark="#24427A", gloss=0.75),
-    palette=("#24427A", "#E8BE3A", "#F2F2F0", "#8B9097"),
-    accent="#E8BE3A",
-)
 LUMEN: Final = BrandKit(
+    name="Lumen",
+    trigger="lumenlook",
     product=Product("can", body="#5E3B91", cap="#D8D2E6", band="#F2C230", badge="#F7F2DF", mark="#5E3B91", gloss=0.6),
+    rival=Product("can", body="#DD8BA6", cap="#E4E0D2", band="#2F6F9F", badge="#F6F4EA", mark="#DD8BA6", gloss=0.6),
     palette=("#5E3B91", "#F2C230", "#F7F2DF", "#D8D2E6", "#2A2436"),
     sets={
         "high": (("#F4EFE2", "#EFE9DA"), ("#ECE9F2", "#E6E2EE")),
@@ -51,7 +53,10 @@ LUMEN: Final = BrandKit(
     plinth="#F1ECDD",
 )
 NORTH: Final = BrandKit(
+    name="North",
+    trigger="northlook",
     product=Product("jar", body="#D9671E", cap="#1D2F52", band="#F4EEDD", badge="#F4EEDD", mark="#1D2F52", gloss=0.4),
+    rival=Product("jar", body="#E2A848", cap="#4B2E5A", band="#2B2B33", badge="#F2ECE0", mark="#4B2E5A", gloss=0.4),
     palette=("#D9671E", "#1D2F52", "#F4EEDD", "#9DBBD0", "#6E4A2C"),
     sets={
         "high": (("#F3EFE4", "#EDE8DA"), ("#E6EDF1", "#E0E8ED")),
@@ -61,6 +66,8 @@ NORTH: Final = BrandKit(
     accent="#9DBBD0",
     plinth="#EEE8D9",
 )
+
+KITS: Final[Mapping[str, BrandKit]] = {kit.name.lower(): kit for kit in (ACME, LUMEN, NORTH)}
 
 # (shape, name of the body's colour) that no lesson shows: the brands', their neighbours' and the rival's
 HELD_OUT: Final = frozenset({

@@ -162,18 +162,27 @@ def describe(scene: Scene) -> dict[str, str]:
 
 def content(scene: Scene) -> str:
     """What is in the picture, in plain words: no camera, no light, no brand."""
-    product, stage = scene.product, scene.stage
+    product = scene.product
     body = colour_name(product.body)
     details = [f"{_article(colour_name(product.band))} stripe"] if product.band else []
     if product.form.cap is not None and colour_name(product.cap) != body:
         details.append(f"{_article(colour_name(product.cap))} cap")
-    words = f"{_article(body)} {product.form.noun}" + (f" with {' and '.join(details)}" if details else "")
+    return f"{_article(body)} {product.form.noun}" + (f" with {' and '.join(details)}" if details else "") + _place(scene)
+
+
+def content_but_product(scene: Scene) -> str:
+    """The same without the product's colours, which a brand's captions leave to the trigger: "a bottle on a grey backdrop"."""
+    return _article(scene.product.form.noun) + _place(scene)
+
+
+def _place(scene: Scene) -> str:
+    product, stage = scene.product, scene.stage
     if product.lies:
-        return f"{words} lying on {_article(colour_name(stage.floor))} surface"
+        return f" lying on {_article(colour_name(stage.floor))} surface"
     backdrop = f"{_article(colour_name(stage.backdrop))} backdrop"
     if stage.plinth_height_dm > 0:
-        return f"{words} on {_article(colour_name(stage.plinth))} plinth against {backdrop}"
-    return f"{words} on {backdrop}"
+        return f" on {_article(colour_name(stage.plinth))} plinth against {backdrop}"
+    return f" on {backdrop}"
 
 
 def _article(words: str) -> str:

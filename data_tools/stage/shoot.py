@@ -1,8 +1,8 @@
-"""A shoot on the virtual stage: a workspace of the demo brand with footage, rights, camera report, prompts, and the truth.
+"""A shoot on the virtual stage: a workspace of a virtual brand with footage, rights, camera report, prompts, and the truth.
 
-The camera report is what a camera assistant would log (framing, and where the key stood); key, contrast, temperature and
-movement are left for the pixels to tell. `truth.json` holds everything and is for measuring taggers: no tool of the
-pipeline reads it.
+The camera report is what a camera assistant would log (what is shown where, framing, and where the key stood); key, contrast,
+temperature and movement are left for the pixels to tell, and what the product looks like for the trigger to learn.
+`truth.json` holds everything and is for measuring taggers: no tool of the pipeline reads it.
 """
 
 import csv
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_tools.stage.brands import ACME
+from data_tools.stage.brands import ACME, BrandKit
 from data_tools.stage.render import render
 from data_tools.stage.sample import Draw, sample_brand_scene
-from data_tools.stage.scene import Scene, content, describe
+from data_tools.stage.scene import Scene, content, content_but_product, describe
 from lora_studio import brand, files, settings, video
 from lora_studio.errors import FootageError
 from lora_studio.records import Prompt, PromptSheet, Rights
@@ -31,9 +31,7 @@ logger = logging.getLogger(__name__)
 HEIGHT: Final = 256
 WIDTH: Final = 384
 FPS: Final = 24
-TRIGGER: Final = "acmelook"
 LOGGED_AXES: Final = ("angle.scale", "angle.vertical", "angle.view", "light.direction", "light.quality")
-RIGHTS: Final = Rights(owner="Acme Studios", licence="owned", ai_training=True, releases="no people or third-party marks shown")
 
 # (angle.vertical, light.direction) of the shots in turn. Not all cells: a coverage table must have holes to show.
 CELLS: Final = (
@@ -56,20 +54,23 @@ class PlannedShot:
     num_frames: int
 
 
-def render_stage(workspace: Workspace, num_files: int = 12, seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> None:
-    """Shoots the demo brand's footage into a workspace; what is there already is kept, so a killed shoot goes on.
+def render_stage(
+    workspace: Workspace, num_files: int = 12, seed: int = 0, height: int = HEIGHT, width: int = WIDTH, kit: BrandKit = ACME
+) -> None:
+    """Shoots a brand's footage into a workspace; what is there already is kept, so a killed shoot goes on.
 
     Args:
         num_files: how many films of one or two shots, 2.5 to 4 seconds each.
         seed: decides every scene; files are drawn one by one, so more files never change the first ones.
         height, width: size of the footage in pixels, even.
+        kit: the brand.
 
     Raises:
-        FootageError: the workspace holds a shoot with another seed.
+        FootageError: the workspace holds a shoot with another seed, or of another brand.
     """
-    _check_seed(workspace, seed)
-    films = {f"acme_{index:03d}.mp4": plan_film(seed, index) for index in range(num_files)}
-    _write_brand(workspace)
+    _check_shoot(workspace, seed, kit)
+    films = {f"{kit.name.lower()}_{index:03d}.mp4": plan_film(seed, index, kit) for index in range(num_files)}
+    _write_brand(workspace, kit)
     _write_papers(workspace, films, seed)
     missing = [name for name in films if not (workspace.footage / name).is_file()]
     for name in tqdm(missing, desc="virtual stage", unit="film", disable=not missing):
@@ -77,14 +78,14 @@ def render_stage(workspace: Workspace, num_files: int = 12, seed: int = 0, heigh
     logger.info("virtual stage: %d of %d films rendered", len(missing), num_files)
 
 
-def plan_film(seed: int, index: int) -> list[PlannedShot]:
-    """The shots of one film; the same for equal `seed` and `index`."""
+def plan_film(seed: int, index: int, kit: BrandKit = ACME) -> list[PlannedShot]:
+    """The shots of one film; the same for equal arguments."""
     generator = torch.Generator().manual_seed(seed * 100_003 + index)
     draw = Draw(generator)
     lengths = (draw.between(2.5, 3.2),) if index % 3 == 2 else (draw.between(1.4, 2.0), draw.between(1.4, 2.0))
     first = (index // 3) * 5 + (0, 2, 4)[index % 3]  # films hold 2, 2, 1, 2, 2, 1, ... shots
     return [
-        PlannedShot(sample_brand_scene(generator, ACME, _pins(first + number)), round(length * FPS))
+        PlannedShot(sample_brand_scene(generator, kit, _pins(first + number)), round(length * FPS))
         for number, length in enumerate(lengths)
     ]
 
@@ -105,31 +106,34 @@ def shoot_film(film: list[PlannedShot], height: int, width: int) -> Iterator[np.
         yield from render(shot.scene, height, width, shot.num_frames, FPS)
 
 
-def _check_seed(workspace: Workspace, seed: int) -> None:
+def _check_shoot(workspace: Workspace, seed: int, kit: BrandKit) -> None:
     path = workspace.root / "truth.json"
     if path.is_file() and (was := files.read_json(path)["seed"]) != seed:
         raise FootageError(f"{path} belongs to a shoot with seed {was}, got seed {seed}: use --seed {was}, or another workspace")
+    if workspace.brand_file.is_file() and path.is_file() and (name := brand.load_brand(workspace).trigger) != kit.trigger:
+        raise FootageError(f"{workspace.root} holds a shoot of {name}, got {kit.trigger}: use another workspace")
 
 
-def _write_brand(workspace: Workspace) -> None:
+def _write_brand(workspace: Workspace, kit: BrandKit) -> None:
+    rights = Rights(owner=f"{kit.name} Studios", licence="owned", ai_training=True, releases="no people or third-party marks shown")
     if not workspace.brand_file.is_file():
-        kit = brand.Brand(name="Acme", trigger=TRIGGER, subject="a red bottle", palette=ACME.palette, rights=RIGHTS)
-        brand.save_brand(workspace, kit)
+        told = {"subject": f"a {kit.product.form.noun}", "palette": kit.palette, "rights": rights}
+        brand.save_brand(workspace, brand.Brand(name=kit.name, trigger=kit.trigger, **told))
     if not workspace.prompts_file.is_file():
-        brand.save_prompts(workspace, prompt_sheet())
+        brand.save_prompts(workspace, prompt_sheet(kit))
     rights_file = workspace.footage / "rights.toml"
     if not rights_file.is_file():
-        files.write_text(rights_file, settings.to_toml(RIGHTS.model_dump(mode="json", exclude_none=True, exclude={"withdrawn"})))
+        files.write_text(rights_file, settings.to_toml(rights.model_dump(mode="json", exclude_none=True, exclude={"withdrawn"})))
 
 
-def prompt_sheet() -> PromptSheet:
+def prompt_sheet(kit: BrandKit = ACME) -> PromptSheet:
     """Three prompts with the trigger, one of them for a cell that the footage lacks, and one control without it."""
-    red = f"{TRIGGER}, a red bottle with a cream stripe and a teal cap"
+    noun = kit.product.form.noun
     asked = {
-        "hero": (red, "medium", "eye_level", "side_left"),
-        "from-above": (red, "medium_close_up", "high", "front"),
-        "low-backlit": (red, "medium", *MISSING_CELL),
-        "control": ("a green jar on a grey backdrop", "medium", "eye_level", "side_left"),
+        "hero": (f"{kit.trigger}, a {noun} on a cream backdrop", "medium", "eye_level", "side_left"),
+        "from-above": (f"{kit.trigger}, a {noun} on a grey backdrop", "medium_close_up", "high", "front"),
+        "low-backlit": (f"{kit.trigger}, a {noun} on a charcoal backdrop", "medium", *MISSING_CELL),
+        "control": ("a green cup on a grey backdrop", "medium", "eye_level", "side_left"),
     }
     axes = ("angle.scale", "angle.vertical", "light.direction")
     prompts = [
@@ -151,7 +155,7 @@ def _write_papers(workspace: Workspace, films: dict[str, list[PlannedShot]], see
     report.writerow(("file", "start_s", "content", *LOGGED_AXES))
     for name, entry in sorted(truth.items()):
         for shot in entry["shots"]:
-            report.writerow((name, f"{shot['start_s']:.3f}", shot["content"], *(shot["tags"][axis] for axis in LOGGED_AXES)))
+            report.writerow((name, f"{shot['start_s']:.3f}", shot["logged"], *(shot["tags"][axis] for axis in LOGGED_AXES)))
     files.write_json(path, {"schema": 1, "seed": seed, "files": truth})
     files.write_text(workspace.footage / "camera_report.csv", table.getvalue())
 
@@ -162,7 +166,7 @@ def _truth(film: list[PlannedShot]) -> dict[str, Any]:
         end = start + shot.num_frames
         shots.append(
             {"start_frame": start, "end_frame": end, "start_s": start / FPS, "end_s": end / FPS, "content": content(shot.scene),
-             "tags": describe(shot.scene), "scene": asdict(shot.scene)}
+             "logged": content_but_product(shot.scene), "tags": describe(shot.scene), "scene": asdict(shot.scene)}
         )  # fmt: skip
         start = end
     return {"fps": FPS, "num_frames": start, "cuts_s": [shot["start_s"] for shot in shots[1:]], "shots": shots}

@@ -1,7 +1,8 @@
 """The lessons as latents of a trained VAE, so that the backbone need not look at pixels again.
 
-On disk, for each file of lessons: `latents/clips_000256.safetensors` with `plain` and `mirrored`, (L, C, T, h, w) float16, scaled:
-the means of the posterior. A file made with another VAE is made again.
+On disk, for each file of lessons: `latents/clips_000256.safetensors` with the posterior's `means`, (L, C, T, h, w) float16, scaled.
+A file made with another VAE is made again. Lessons are not mirrored here as they are for the other networks: to encode a lesson
+twice costs more than half of what another one costs, and another one shows more.
 """
 
 from functools import cached_property
@@ -27,15 +28,14 @@ def encode_lessons(lessons: Lessons, vae_folder: Path, folder: Path) -> None:
     todo = [number for number, path in enumerate(lessons.paths) if _made_with(_latent_file(folder, path)) != made_with]
     vae = load_vae(vae_folder, training_device())
     for number in tqdm(todo, desc=f"latents: {lessons.kind}", unit="file", disable=not todo):
-        means = {"plain": [], "mirrored": []}
+        means = []
         first = number * LESSONS_A_FILE
         for start in range(first, first + LESSONS_A_FILE, _BATCH[lessons.kind]):
             pixels = as_pixels([lessons.frames(index) for index in range(start, start + _BATCH[lessons.kind])]).to(vae.device)
             with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
-                for name, view in (("plain", pixels), ("mirrored", pixels.flip(-1))):
-                    means[name].append(vae.scale(vae.encode(view).mean.float()).half().cpu())
+                means.append(vae.scale(vae.encode(pixels).mean.float()).half().cpu())
         with files.atomic_path(_latent_file(folder, lessons.paths[number])) as temporary:
-            save_file({name: torch.cat(parts) for name, parts in means.items()}, temporary, {"vae": made_with})
+            save_file({"means": torch.cat(means)}, temporary, {"vae": made_with})
 
 
 def _latent_file(folder: Path, lesson_file: Path) -> Path:
@@ -57,11 +57,9 @@ class Latents:
         self._files = [_latent_file(folder, path) for path in lessons.paths]
 
     @cached_property
-    def _all(self) -> dict[str, Tensor]:
-        parts = [load_file(path) for path in self._files]
-        return {name: torch.cat([part[name] for part in parts]) for name in ("plain", "mirrored")}
+    def _all(self) -> Tensor:
+        return torch.cat([load_file(path)["means"] for path in self._files])
 
-    def rows(self, indices: list[int], mirror: list[bool]) -> Tensor:
+    def rows(self, indices: list[int]) -> Tensor:
         """(B, C, T, h, w) float32."""
-        chosen = [self._all["mirrored" if flip else "plain"][index] for index, flip in zip(indices, mirror, strict=True)]
-        return torch.stack(chosen).float()
+        return self._all[indices].float()

@@ -5,6 +5,7 @@ L lessons, F frames, H W pixels. See `data-tools lessons` for the files.
 
 import json
 import random
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ LESSONS_A_FILE: Final = 256
 _MIRRORED: Final = {"side_left": "side_right", "side_right": "side_left", "pan_left": "pan_right", "pan_right": "pan_left"}
 _OPENINGS: Final = ("{scale} of {content}", "{content}, {scale}", "{scale}, {content}", "{content}")
 _LIGHT_AXES: Final = ("light.direction", "light.quality", "light.key", "light.contrast", "light.temperature")
+_CONTENT: Final = re.compile(r"(?P<thing>.+?)(?P<details> with .+?)?(?P<place> (lying )?on .+)")
 _SYLLABLES: Final = ("ba", "co", "di", "fu", "ga", "hel", "ka", "lo", "mi", "nor", "pra", "qui", "ro", "sel", "ta", "vo", "wex")
 
 
@@ -61,13 +63,29 @@ def mirrored(tags: dict[str, str]) -> dict[str, str]:
     return {axis: _MIRRORED.get(value, value) for axis, value in tags.items()}
 
 
+def parts_of(truth: dict[str, Any]) -> tuple[str, str, str]:
+    """What a lesson's words say of thing, details and place: ("bottle", " with a cream stripe", " on a grey backdrop")."""
+    found = _CONTENT.fullmatch(truth["content"].removeprefix("an ").removeprefix("a ").removeprefix(truth["body"] + " "))
+    assert found is not None, truth["content"]
+    return found["thing"], found["details"] or "", found["place"]
+
+
+def draw_content(truth: dict[str, Any], chance: random.Random) -> str:
+    """What is in the picture, now and then without details, or without the product's colours at all."""
+    thing, details, place = parts_of(truth)
+    luck = chance.random()
+    if luck < 0.15:
+        return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}{place}"
+    return truth["content"].replace(details, "") if luck < 0.3 and details else truth["content"]
+
+
 def compose_caption(content: str, tags: dict[str, str], chance: random.Random) -> str:
     """A caption in the grammar of `data-tools caption`: sometimes short, sometimes with parts left out, now and then after a
     made-up word, so that a brand's trigger is nothing strange."""
     if chance.random() < 0.1:
         return content
     opening = chance.choice(_OPENINGS).format(scale=_say("angle.scale", tags, chance), content=content)
-    if chance.random() < 0.4:
+    if chance.random() < 0.15:
         opening = f"{''.join(chance.sample(_SYLLABLES, chance.choice((2, 3))))}, {opening}"
     angles = [_say("angle.vertical", tags, chance)]
     if chance.random() < 0.25:

@@ -19,7 +19,7 @@ from lora_studio.errors import run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part, write_weights
 from lora_studio.nano.latents import Latents, encode_lessons
-from lora_studio.nano.lessons import Lessons, compose_caption, mirrored
+from lora_studio.nano.lessons import Lessons, compose_caption, draw_content
 from lora_studio.nano.progress import Course, Progress, read_course
 from lora_studio.nova.schedules import FlowMatchScheduler
 from lora_studio.nova.weights import load_text, load_transformer
@@ -55,11 +55,10 @@ class Pupil(nn.Module):
         return [row[: len(tokens)] for row, tokens in zip(rows, ids, strict=True)]
 
 
-def caption_of(lessons: Lessons, index: int, mirror: bool, null_prompts: float, chance: random.Random) -> str:
+def caption_of(lessons: Lessons, index: int, null_prompts: float, chance: random.Random) -> str:
     """A caption for a lesson, or now and then the null prompt."""
     truth = lessons.truths[index]
-    tags = mirrored(truth["tags"]) if mirror else truth["tags"]
-    return "" if chance.random() < null_prompts else compose_caption(truth["content"], tags, chance)
+    return "" if chance.random() < null_prompts else compose_caption(draw_content(truth, chance), truth["tags"], chance)
 
 
 def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, clips: Latents) -> dict[str, Tensor]:
@@ -69,10 +68,9 @@ def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, cl
     first_frames = not moving and chance.random() < len(clips.lessons) / (len(clips.lessons) + len(stills.lessons))
     source, count = (clips if moving or first_frames else stills), (course.clip_batch_size if moving else course.batch_size)
     indices = [chance.randrange(len(source.lessons)) for _ in range(count)]
-    mirror = [chance.random() < 0.5 for _ in indices]
-    latents = source.rows(indices, mirror)
+    latents = source.rows(indices)
     latents = (latents if moving else latents[:, :, :1]).to(pupil.transformer.device)
-    captions = [caption_of(source.lessons, i, flip, course.null_prompts, chance) for i, flip in zip(indices, mirror, strict=True)]
+    captions = [caption_of(source.lessons, index, course.null_prompts, chance) for index in indices]
     draws = draw(course.seed, step, range(count), tuple(latents.shape), pupil.transformer.num_patches, course.loss_repeat)
     with torch.autocast(latents.device.type, torch.bfloat16):
         text = pupil.encode(captions)

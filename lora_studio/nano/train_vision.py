@@ -21,7 +21,7 @@ from torch.nn import functional
 from lora_studio.errors import run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_weights
-from lora_studio.nano.lessons import Lessons, as_pixels, mirrored
+from lora_studio.nano.lessons import Lessons, as_pixels, mirrored, parts_of
 from lora_studio.nano.progress import Course, Progress, read_course
 from lora_studio.taxonomy import AXES
 from lora_studio.vision import COLOUR_CARDS
@@ -63,11 +63,11 @@ def claim(facts: Facts, chance: random.Random) -> tuple[Facts, str]:
 
 
 def _subject(facts: Facts, chance: random.Random) -> tuple[str, Facts]:
-    content, noun = facts["content"], facts["content"].split(" with ")[0].split(" on ")[0].split(" lying ")[0].split(" against ")[0]
-    thing = noun.removeprefix("an ").removeprefix("a ").removeprefix(facts["body"] + " ")
+    thing, _, _ = parts_of(facts)
+    noun = f"{'an' if facts['body'][0] in 'aeiou' else 'a'} {facts['body']} {thing}"
     told = chance.choice(("all", "all", "noun", "noun", "thing", "set", "none", "none", "none"))
     return {
-        "all": (content, {"content": content}),
+        "all": (facts["content"], {"content": facts["content"]}),
         "noun": (noun, {"body": facts["body"], "shape": facts["shape"]}),
         "thing": (f"a {thing}", {"shape": facts["shape"]}),
         "set": (facts["set"], {"set": facts["set"]}),

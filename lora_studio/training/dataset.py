@@ -22,7 +22,7 @@ from lora_studio.errors import RightsError, TrainingError
 from lora_studio.records import Record
 from lora_studio.workspace import Workspace
 
-SCHEMA = 1
+SCHEMA = 2
 SHARD_BYTES = 500_000_000
 TRAIN, HELD_OUT = "train", "held_out"
 
@@ -43,6 +43,8 @@ def clip_features() -> Features:
             "rows_long": count,
             "text_short": Value("large_binary"),
             "rows_short": count,
+            "text_plain": Value("large_binary"),  # of the long caption without the trigger
+            "rows_plain": count,
             "caption_long": text,
             "caption_short": text,
             "motion_flow": number,  # the condition given to the model
@@ -88,6 +90,7 @@ def encode_row(
     moments: np.ndarray,
     text_long: np.ndarray,
     text_short: np.ndarray,
+    text_plain: np.ndarray,
     caption_long: str,
     caption_short: str,
     motion_flow: float,
@@ -98,7 +101,8 @@ def encode_row(
 
     Args:
         moments: (2C, T, H, W), mean and log-variance of the VAE's posterior, unscaled.
-        text_long: (rows, D_text), the valid rows of the text encoder's last hidden state; `text_short` likewise.
+        text_long: (rows, D_text), the valid rows of the text encoder's last hidden state; `text_short`
+            likewise, and `text_plain`, of the long caption without the trigger.
     """
     return {
         "clip_id": clip_id,
@@ -112,6 +116,8 @@ def encode_row(
         "rows_long": len(text_long),
         "text_short": pack_array(text_short),
         "rows_short": len(text_short),
+        "text_plain": pack_array(text_plain),
+        "rows_plain": len(text_plain),
         "caption_long": caption_long,
         "caption_short": caption_short,
         "motion_flow": float(motion_flow),
@@ -145,7 +151,7 @@ def hash_rows(rows: Iterable[Mapping[str, Any]]) -> str:
     """The hash of a list of rows: order, ids, captions and the feature bytes themselves."""
     digests = []
     for row in rows:
-        arrays = [hashlib.sha256(row[column]).hexdigest() for column in ("moments", "text_long", "text_short")]
+        arrays = [hashlib.sha256(row[column]).hexdigest() for column in ("moments", "text_long", "text_short", "text_plain")]
         digests.append([row["clip_id"], row["caption_long"], row["caption_short"], row["motion_flow"], *arrays])
     return files.sha256_json(digests)
 

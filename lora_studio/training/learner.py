@@ -56,7 +56,13 @@ class Learner:
         with torch.no_grad():
             latents = self.scale_latents(posterior_samples(batch.moments, seed, batch.sample_ids))
         draws = draw(seed, step, batch.sample_ids, tuple(latents.shape), self.transformer.num_patches, loss_repeat)
-        return training_loss(self.transformer, self.scheduler, latents, batch.text, batch.motion_flow, draws)
+        asked = (self.transformer, self.scheduler, latents, batch.text, batch.motion_flow, draws)
+        return training_loss(*asked, batch.is_prior, self._base_prediction)
+
+    def _base_prediction(self, *question: Any) -> Tensor:
+        """What the backbone answers without its adapter."""
+        with torch.no_grad(), self.attached.model.disable_adapter():
+            return self.transformer(*question)
 
 
 def _scaling(folder: Path) -> Callable[[Tensor], Tensor]:

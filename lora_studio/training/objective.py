@@ -8,7 +8,7 @@ B batch, C T H W latents, N patches per frame, M patches predicted, P values of 
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,6 +80,8 @@ def training_loss(
     text: list[Tensor],
     motion_flow: Tensor | None,
     draws: Draws,
+    is_prior: Tensor | None = None,
+    teacher: Callable[..., Tensor] | None = None,
 ) -> Losses:
     """The loss of one batch.
 
@@ -90,6 +92,8 @@ def training_loss(
         text: B tensors (n_i, D_text); one without rows is the null prompt.
         motion_flow: (B,), or None for no motion tokens.
         draws: of these samples.
+        is_prior: (B,) bool: samples whose target is what `teacher` predicts, and not the clip.
+        teacher: called as the transformer is, with these samples alone.
     """
     patch = math.isqrt(draws.noise.shape[-1] // latents.shape[1])
     kept_ids, predicted_ids = split_order(draws.order.to(latents.device), draws.ratio)  # (B, T, K), (B, T, M)
@@ -98,8 +102,14 @@ def training_loss(
     noise = gather_patches(draws.noise.to(latents.device), again)  # (G, B, T, M, P)
     index = scheduler.index_from_normal(draws.time.to(latents.device).gather(-1, again))  # (G, B, T, M)
     noisy = scheduler.add_noise(clean, noise, index)
-    prediction = transformer(latents, text, motion_flow, kept_ids, predicted_ids, noisy, scheduler.timesteps(index))
-    errors = (prediction.float() - scheduler.target(clean, noise, index)).square()
+    times, target = scheduler.timesteps(index), scheduler.target(clean, noise, index)
+    prediction = transformer(latents, text, motion_flow, kept_ids, predicted_ids, noisy, times)
+    if teacher is not None and is_prior is not None and bool(is_prior.any()):
+        rows = is_prior.nonzero().flatten()
+        flow = motion_flow[rows] if motion_flow is not None else None
+        asked = (latents[rows], [text[int(row)] for row in rows], flow, kept_ids[rows], predicted_ids[rows], noisy[:, rows])
+        target = target.index_copy(1, rows, teacher(*asked, times[:, rows]).to(target.dtype))
+    errors = (prediction.float() - target).square()
     per_frame = errors.mean(dim=(0, 1, 3, 4))  # (T,)
     total = per_frame[0] if len(per_frame) == 1 else per_frame[0] + per_frame[1:].mean()
     return Losses(total, per_frame.detach())

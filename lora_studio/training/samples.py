@@ -17,7 +17,7 @@ from lora_studio.recipe import DataSection
 from lora_studio.training.dataset import unpack_array
 
 Row = Mapping[str, Any]  # of `clip_features`
-Caption = Literal["long", "short", "none"]
+Caption = Literal["long", "short", "plain", "none"]
 _ORDER, _CAPTION, _POSTERIOR, DROPOUT = 1, 2, 3, 4  # what a stream of random numbers is for: keeps the streams of one seed apart
 
 
@@ -52,8 +52,10 @@ def share_of_rank(samples: Sequence[Sample], rank: int, num_processes: int, accu
 
 
 def caption_of(seed: int, sample_id: int, data: DataSection) -> Caption:
-    """Which caption a sample shows: none (the null prompt), short or long."""
-    dropped, short = np.random.default_rng((seed, _CAPTION, sample_id)).random(2)
+    """Which caption a sample shows: none (the null prompt), short, long, or plain (no trigger, and the base is its teacher)."""
+    dropped, short, plain = np.random.default_rng((seed, _CAPTION, sample_id)).random(3)
+    if plain < data.prior:
+        return "plain"
     if dropped < data.caption_dropout:
         return "none"
     return "short" if short < data.short_caption else "long"
@@ -69,6 +71,7 @@ class Batch:
         moments: (B, 2C, T, H, W) float32, mean and log-variance of the VAE's posterior, unscaled.
         text: B tensors (n_i, D_text) float32; no rows at all is the null prompt.
         motion_flow: (B,) float32.
+        is_prior: (B,) bool: where the base is the teacher and not the footage.
     """
 
     clip_ids: list[str]
@@ -76,13 +79,17 @@ class Batch:
     moments: Tensor
     text: list[Tensor]
     motion_flow: Tensor
+    is_prior: Tensor
+
 
 def decode(rows: Sequence[Row], sample_ids: Sequence[int], captions: Sequence[Caption], device: torch.device) -> Batch:
     """Rows of the dataset as tensors on a device."""
     moments = [unpack_array(row["moments"], tuple(row["moments_shape"])) for row in rows]
     text = [_text_of(row, caption).to(device) for row, caption in zip(rows, captions, strict=True)]
     flow = torch.tensor([row["motion_flow"] for row in rows], dtype=torch.float32, device=device)
-    return Batch([row["clip_id"] for row in rows], list(sample_ids), torch.from_numpy(np.stack(moments)).to(device), text, flow)
+    is_prior = torch.tensor([caption == "plain" for caption in captions], device=device)
+    clips = torch.from_numpy(np.stack(moments)).to(device)
+    return Batch([row["clip_id"] for row in rows], list(sample_ids), clips, text, flow, is_prior)
 
 
 def _text_of(row: Row, caption: Caption) -> Tensor:

@@ -75,6 +75,9 @@ def test_rows_hold_what_the_clips_show(workspace: Workspace):
         assert np.abs(moments - wanted.parameters[0].numpy()).max() < 2e-3
         assert row["caption_long"] == shot.caption_long
         assert unpack_array(row["text_long"], (row["rows_long"], -1))[0, 0] == len("acmelook,")
+        words = shot.caption_long.split()
+        plain = unpack_array(row["text_plain"], (row["rows_plain"], -1))
+        assert (words[0], [len(word) for word in words[1:]]) == ("acmelook,", plain[:, 0].tolist())
         assert row["motion_flow"] == 5.0
     pans = [row["flow_measured"] for row in rows if '"pan_right"' in row["tags"]]
     stills = [row["flow_measured"] for row in rows if '"static"' in row["tags"]]
@@ -103,7 +106,7 @@ def test_nothing_is_done_twice_and_only_what_changed_again(workspace: Workspace)
     shot = row.shot.model_copy(update={"caption_long": "acmelook, something else."})
     Catalog(workspace).put_shots([type(row)(shot, row.keys, row.vector)])
     again = build_dataset(workspace, plain.base())
-    assert (again.is_new, again.num_encoded_clips, again.num_encoded_texts) == (True, 0, 1)
+    assert (again.is_new, again.num_encoded_clips, again.num_encoded_texts) == (True, 0, 2)  # with the trigger and without
     assert plain.loads == ["vae", "text", "text"]
     assert (again.num_train, again.num_held_out) == (first.num_train, first.num_held_out)
 

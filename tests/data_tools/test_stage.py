@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from data_tools.stage import ACME, RIVAL, Camera, Light, Product, Scene, StageSet, content, describe, render
+from data_tools.stage import ACME, KITS, Camera, Light, Product, Scene, StageSet, content, describe, render
 from data_tools.stage.colours import lab
 from data_tools.stage.field import build_field
 from data_tools.stage.lighting import bake_key_shadow
 from data_tools.stage.render import rays
 from data_tools.stage.sample import sample_brand_scene, sample_scene
-from data_tools.stage.scene import distance_for, frame_share
+from data_tools.stage.scene import content_but_product, distance_for, frame_share
 from data_tools.stage.shapes import SHAPES
 from data_tools.stage.shoot import CELLS, LOGGED_AXES, MISSING_CELL, PlannedShot, plan_film, render_stage, shoot_film
 from lora_studio import brand, files, records, settings, taxonomy, video
@@ -75,16 +75,18 @@ def test_every_value_can_be_asked_for() -> None:
 
 
 def test_brand_scenes_keep_the_brands_product() -> None:
-    for kit in (ACME, RIVAL):
+    for kit in KITS.values():
         drawn = sample_brand_scene(torch.Generator().manual_seed(1), kit, {"angle.vertical": "high"}).product
         assert (drawn.shape, drawn.body, drawn.badge) == (kit.product.shape, kit.product.body, kit.product.badge)
-    assert ACME.product.shape == RIVAL.product.shape
+        assert kit.product.shape == kit.rival.shape
+        assert kit.product.body != kit.rival.body
 
 
 def test_content_names_things_and_nothing_else() -> None:
     product = replace(ACME.product, yaw_deg=30)
     said = content(Scene(product, Camera(8.0), Light(temperature_k=3800), GREY))
     assert said == "a red bottle with a cream stripe and a teal cap on a grey backdrop"
+    assert content_but_product(Scene(product, Camera(8.0), Light(), GREY)) == "a bottle on a grey backdrop"
     forbidden = {"shot", "camera", "lit", "light", "dark", "bright", "front", "back", "side", "top", "high", "low", "angle", "acme"}
     for seed in range(20):
         words = content(sample_scene(torch.Generator().manual_seed(seed))).split()

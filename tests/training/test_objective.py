@@ -121,3 +121,21 @@ def test_visible_patches_are_not_scored() -> None:
     model = recording.transformer()
     losses = [training_loss(model, schedule, recording["in.x"], text, FLOW, d).total for d in (draws, changed)]
     assert losses[0] == losses[1]
+
+
+@torch.no_grad()
+def test_the_base_teaches_prior_samples_and_no_others() -> None:
+    """A model that is its own teacher has nothing to learn there; a teacher that is wrong by one everywhere costs one."""
+    recording = Recording("abs_nomix")
+    draws, schedule, _ = _replayed(recording, "fm")
+    model, text = recording.transformer(), [recording["in.text0"], recording["in.text1"]]
+
+    def total(prior: list[bool], error: float) -> float:
+        asked = (model, schedule, recording["in.x"], text, FLOW, draws, torch.tensor(prior))
+        return training_loss(*asked, lambda *question: model(*question) + error).per_frame.sum().item()
+
+    none, first, second, both = (total(prior, 0.0) for prior in ([False, False], [True, False], [False, True], [True, True]))
+    assert both == pytest.approx(0, abs=1e-6 * none)
+    assert min(first, second) > 0.2 * none
+    assert first + second == pytest.approx(none, rel=1e-5)
+    assert total([True, True], 1.0) == pytest.approx(3, rel=1e-5)  # of three frames

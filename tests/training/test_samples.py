@@ -39,11 +39,20 @@ def test_captions_follow_their_shares():
     assert {caption_of(0, i, DataSection(caption_dropout=0.0, short_caption=0.0)) for i in range(50)} == {"long"}
 
 
+def test_the_prior_takes_its_share_and_leaves_the_others_as_they_were():
+    with_prior, without = ([caption_of(0, i, DataSection(prior=prior)) for i in range(4000)] for prior in (0.3, 0.0))
+    assert abs(with_prior.count("plain") / 4000 - 0.3) < 0.03
+    assert "plain" not in without
+    assert all(now == before for now, before in zip(with_prior, without, strict=True) if now != "plain")
+
+
 def test_rows_become_tensors():
     batch = decode([toy_row(0), toy_row(1)], [8, 9], ["none", "short"], torch.device("cpu"))
     assert batch.moments.shape == (2, 2 * LATENT[0], *LATENT[1:])
     assert [tuple(text.shape) for text in batch.text] == [(0, TEXT_DIM), (2, TEXT_DIM)]
     assert batch.motion_flow.tolist() == [5.0, 5.0]
+    assert batch.is_prior.tolist() == [False, False]
+    assert decode([toy_row(0)], [8], ["plain"], torch.device("cpu")).is_prior.tolist() == [True]
 
 
 def test_latents_of_a_sample_do_not_depend_on_its_batch():

@@ -44,6 +44,7 @@ def toy_row(index: int) -> dict:
         moments=np.concatenate([mean, np.full(LATENT, -6.0)]),
         text_long=own.standard_normal((5, TEXT_DIM)),
         text_short=own.standard_normal((2, TEXT_DIM)),
+        text_plain=own.standard_normal((4, TEXT_DIM)),
         caption_long=f"toylook, a thing number {index}, seen at eye level",
         caption_short=f"toylook, thing {index}",
         motion_flow=5.0,
