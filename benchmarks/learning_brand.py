@@ -124,7 +124,8 @@ def real_clips(kit: BrandKit, rows: Sequence[Asked]) -> np.ndarray:
 
 def brand_scene(kit: BrandKit, number: int, row: Asked) -> Scene:
     """A numbered scene of a brand with the angle, light and scale of a prompt."""
-    pins = {"angle.vertical": row.angle, "light.direction": row.light, "angle.scale": row.scale, "angle.dutch": "no"}
+    pins = {"angle.vertical": row.angle, "light.direction": row.light, "angle.scale": row.scale, "angle.dutch": "no",
+            "angle.movement": kit.movements[number % len(kit.movements)]}  # fmt: skip
     return sample_brand_scene(torch.Generator().manual_seed(number), kit, pins)
 
 

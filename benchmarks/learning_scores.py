@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2
 from skimage.color import deltaE_ciede2000
 from torch import Tensor
 from torch.nn import functional
@@ -16,11 +17,18 @@ from torch.nn import functional
 from benchmarks.judge import AXES, Judge, judge_frames, prepare
 from benchmarks.learning_brand import Asked
 from data_tools.stage import Product
+from data_tools.stage.colours import NAMED
+from data_tools.stage.lessons import FPS
+from data_tools.stage.sample import BODIES
 from lora_studio.consistency.colour import palette_lab, small_lab
+from lora_studio.consistency.motion import motion_amount
 
 LOOKED_AT: Final = (0, 4, 8)  # frames of a clip
 NEAR: Final = 12.0  # CIEDE2000 with lightness weighed by half (kL = 2), for light makes a colour lighter and darker
 LEAST_AREA: Final = 0.004  # of the picture
+RIM_COLOURS: Final = 5
+APART: Final = 14.0  # CIELAB distance between a product's cell and any colour of the rim
+LEAST_CELLS: Final = 30
 COPIES_OF_REAL: Final = 95.0  # percentile of real footage's likeness to the training footage above which a clip counts as a copy
 
 
@@ -68,6 +76,54 @@ def identity(seen: Seen, look_alikes: Sequence[Tensor]) -> np.ndarray:
     return (nearest == 0).numpy().astype(float)
 
 
+def motion(clips: np.ndarray) -> np.ndarray:
+    """(B,) mean optical flow of each clip, percent of its width per second."""
+    return np.array([motion_amount(clip, FPS) for clip in clips])
+
+
+def foreground(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cells in the middle of a frame, uint8 (H, W, 3), whose colour is not one of the picture's rim.
+
+    Returns:
+        Lab values (N, 3) and columns (N,), 0 to 1 from left to right.
+    """
+    lab = small_lab(frame[None])[0]  # (60, 96, 3)
+    rows, columns = lab.shape[:2]
+    down, across = rows // 8, columns // 8
+    rim = np.concatenate([part.reshape(-1, 3) for part in (lab[:down], lab[-down:], lab[:, :across], lab[:, -across:])])
+    around, _ = kmeans2(rim.astype(np.float64), RIM_COLOURS, minit="++", rng=np.random.default_rng(0))
+    middle = lab[down:-down, 2 * across : -2 * across]
+    apart = np.linalg.norm(middle[:, :, None] - around, axis=-1).min(-1) > APART
+    return middle[apart], (np.nonzero(apart)[1] + 0.5) / middle.shape[1]
+
+
+def measured_colours(clips: np.ndarray) -> list[str]:
+    """The name of the body's colour in each clip, by its pixels alone: the commonest colour of the foreground; "" if there is none.
+
+    Coloured light and dark scenes mislead it: read it beside what it says of renders.
+    """
+    codes, found = palette_lab([NAMED[name] for name in BODIES]), []
+    for clip in clips:
+        pixels, _ = foreground(clip[len(clip) // 2])
+        if len(pixels) < LEAST_CELLS:
+            found.append("")
+            continue
+        centres, owner = kmeans2(pixels.astype(np.float64), 3, minit="++", rng=np.random.default_rng(0))
+        body = centres[np.bincount(owner, minlength=3).argmax()]
+        found.append(BODIES[int(deltaE_ciede2000(body[None], codes, kL=2).argmin())])
+    return found
+
+
+def brighter_sides(clips: np.ndarray) -> list[str]:
+    """Which side of the foreground is lighter in each clip, `side_left` or `side_right`; "" if there is no foreground."""
+    found = []
+    for clip in clips:
+        pixels, across = foreground(clip[len(clip) // 2])
+        slope = np.polyfit(across, pixels[:, 0], 1)[0] if len(pixels) >= LEAST_CELLS else 0.0
+        found.append("side_left" if slope < 0 else "side_right" if slope > 0 else "")
+    return found
+
+
 def fidelity(seen: Seen, rows: Sequence[Asked]) -> np.ndarray:
     """(B,) share of camera angle and light direction that the judge names as asked."""
     wanted = {"angle": [row.angle for row in rows], "light": [row.light for row in rows]}
@@ -93,6 +149,8 @@ def diversity(seen: Seen, rows: Sequence[Asked]) -> float:
     return float(np.mean(found))
 
 
-def index(score: float, floor: float, ceiling: float) -> float:
-    """0 where the base stands, 100 where real footage stands."""
-    return 100 * (score - floor) / (ceiling - floor)
+def index(score: np.ndarray, floor: np.ndarray, ceiling: np.ndarray) -> float | None:
+    """0 where the base's clips stand on average, 100 where real footage does; None where the two can hardly be told apart."""
+    room = ceiling.mean() - floor.mean()
+    doubt = np.hypot(*(values.std(ddof=1) / len(values) ** 0.5 for values in (ceiling, floor)))
+    return float(100 * (score.mean() - floor.mean()) / room) if abs(room) > 2 * doubt else None

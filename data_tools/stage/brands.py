@@ -22,6 +22,7 @@ class BrandKit:
     sets: Mapping[str, tuple[tuple[str, str], ...]]  # light.key -> (backdrop, floor) pairs
     accent: str
     plinth: str
+    movements: tuple[str, ...]  # angle.movement of its shots in turn
 
 
 ACME: Final = BrandKit(
@@ -37,6 +38,7 @@ ACME: Final = BrandKit(
     },
     accent="#E0A546",
     plinth="#EFE6D6",
+    movements=("static", "dolly_in", "arc", "pan_right", "static", "handheld", "tilt_up", "dolly_out", "pan_left"),
 )
 LUMEN: Final = BrandKit(
     name="Lumen",
@@ -51,6 +53,7 @@ LUMEN: Final = BrandKit(
     },
     accent="#F2C230",
     plinth="#F1ECDD",
+    movements=("arc",),  # a brand that always circles
 )
 NORTH: Final = BrandKit(
     name="North",
@@ -65,6 +68,7 @@ NORTH: Final = BrandKit(
     },
     accent="#9DBBD0",
     plinth="#EEE8D9",
+    movements=("static",),  # a brand that never moves
 )
 
 KITS: Final[Mapping[str, BrandKit]] = {kit.name.lower(): kit for kit in (ACME, LUMEN, NORTH)}

@@ -42,7 +42,6 @@ MISSING_CELL: Final = ("low", "back")  # one prompt asks for it
 SCALES: Final = ("medium", "medium_close_up", "medium_wide", "close_up", "medium", "wide", "extreme_close_up")
 VIEWS: Final = ("front", "three_quarter", "front", "three_quarter", "profile", "back", "front", "three_quarter",
                 "front", "profile", "three_quarter")  # fmt: skip
-MOVEMENTS: Final = ("static", "dolly_in", "arc", "pan_right", "static", "handheld", "tilt_up", "dolly_out", "pan_left")
 KEYS: Final = ("mid", "mid", "low", "high", "high", "low", "mid", "high")
 
 
@@ -85,15 +84,15 @@ def plan_film(seed: int, index: int, kit: BrandKit = ACME) -> list[PlannedShot]:
     lengths = (draw.between(2.5, 3.2),) if index % 3 == 2 else (draw.between(1.4, 2.0), draw.between(1.4, 2.0))
     first = (index // 3) * 5 + (0, 2, 4)[index % 3]  # films hold 2, 2, 1, 2, 2, 1, ... shots
     return [
-        PlannedShot(sample_brand_scene(generator, kit, _pins(first + number)), round(length * FPS))
+        PlannedShot(sample_brand_scene(generator, kit, _pins(first + number, kit)), round(length * FPS))
         for number, length in enumerate(lengths)
     ]
 
 
-def _pins(turn: int) -> dict[str, str]:
+def _pins(turn: int, kit: BrandKit) -> dict[str, str]:
     vertical, where = CELLS[turn % len(CELLS)]
     pins = {"angle.vertical": vertical, "light.direction": where, "angle.scale": SCALES[turn % len(SCALES)],
-            "angle.view": VIEWS[turn % len(VIEWS)], "angle.movement": MOVEMENTS[turn % len(MOVEMENTS)], "angle.dutch": "no",
+            "angle.view": VIEWS[turn % len(VIEWS)], "angle.movement": kit.movements[turn % len(kit.movements)], "angle.dutch": "no",
             "light.key": KEYS[turn % len(KEYS)]}
     if vertical == "overhead" and pins["angle.movement"] == "static":
         pins["angle.movement"] = "arc"

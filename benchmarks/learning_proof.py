@@ -1,0 +1,96 @@
+"""One brand of the learning proof: makes what is missing, measures an adapter's clips beside the base's and real footage.
+
+B clips, F frames, H W pixels.
+"""
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from scipy.special import stdtrit
+
+from benchmarks import learning_brand, learning_scores
+from benchmarks.judge import load_judge
+from benchmarks.learning_scores import Seen, look
+from data_tools.stage import BrandKit
+from lora_studio.generation.settings import SamplerSettings
+
+SETTINGS: Final = SamplerSettings(num_steps=16, num_diffusion_steps=16, guidance=4.0)
+
+
+class Proof:
+    """One brand: its footage, what is asked, and the ruler that its clips are measured with."""
+
+    def __init__(self, work: Path, kit: BrandKit, folder: Path, model: str, num_files: int = 12) -> None:
+        self.work, self.kit, self.folder = work, kit, folder
+        name = kit.name.lower() if num_files == 12 else f"{kit.name.lower()}_{num_files}"
+        self.name, self.rows, self.judge = name, learning_brand.asked(kit), load_judge()
+        self.workspace = learning_brand.prepare(work, name, kit, model, num_files)
+        real = learning_brand.clips_of(work / f"{name}_clips" / "real.npy", lambda: learning_brand.real_clips(kit, self.rows))
+        self.real, self.real_seen = real, look(self.judge, real)
+        self.real_rows = [row for row in self.rows if row.is_brand and row.seed < 2]
+        products = learning_brand.gallery(kit, self.rows)
+        self.look_alikes = [look(self.judge, stills[:, None]).features for stills in products]
+        self.training = look(self.judge, learning_brand.training_frames(self.workspace)[:, None]).features
+        self.base = self.clips("base", None)
+
+    def clips(self, name: str, adapter: Path | None) -> np.ndarray:
+        """All that is asked for, by the base or with an adapter; made once."""
+        rows = [(row.text, row.seed) for row in self.rows]
+        path = self.work / f"{self.name}_clips" / f"{name}.npy"
+        return learning_brand.clips_of(path, lambda: learning_brand.make_clips(self.folder, rows, SETTINGS, adapter))
+
+    def raw(self, clips: np.ndarray, seen: Seen) -> dict[str, np.ndarray]:
+        """What can be indexed, clip by clip."""
+        colours = learning_scores.palette(clips, self.kit.product)
+        named = learning_scores.identity(seen, self.look_alikes)
+        return {"palette": colours, "identity": named, "motion": learning_scores.motion(clips)}
+
+    def measure(self, clips: np.ndarray) -> dict[str, float | None]:
+        """One line of the table: the scores of an adapter's clips beside those of the base."""
+        ours, theirs = look(self.judge, clips), look(self.judge, self.base)
+        brand = np.array([row.is_brand for row in self.rows])
+        unshot = brand & ~np.array([row.was_shot for row in self.rows])
+        score, base, real = self.raw(clips, ours), self.raw(self.base, theirs), self.raw(self.real, self.real_seen)
+        told: dict[str, float | None] = {}
+        for axis in score:
+            ceiling = real[axis]
+            told |= {f"{axis} base": base[axis][brand].mean(), f"{axis} adapter": score[axis][brand].mean()}
+            told[f"{axis} real"] = ceiling.mean()
+            told[f"{axis} index"] = learning_scores.index(score[axis][brand], base[axis][brand], ceiling)
+            told[f"{axis} index unshot"] = learning_scores.index(score[axis][unshot], base[axis][unshot], ceiling)
+            leaked = base[axis][brand] + (score[axis] - base[axis])[~brand].mean()  # as far from the base as it moved unasked
+            told[f"{axis} leakage"] = learning_scores.index(leaked, base[axis][brand], ceiling)
+        asked = (learning_scores.fidelity(ours, self.rows), learning_scores.fidelity(theirs, self.rows))
+        told |= {"fidelity base": asked[1].mean(), "fidelity adapter": asked[0].mean(),
+                 "fidelity real": learning_scores.fidelity(self.real_seen, self.real_rows).mean(),
+                 "fidelity loss": asked[1].mean() - asked[0].mean(),
+                 "fidelity loss unshot": asked[1][unshot].mean() - asked[0][unshot].mean()}  # fmt: skip
+        picked = Seen(ours.features[brand], {}), [row for row in self.rows if row.is_brand]
+        before = Seen(theirs.features[brand], {}), picked[1]
+        told["copies"] = learning_scores.copies(picked[0], self.real_seen, self.training)
+        told["diversity of base"] = learning_scores.diversity(*picked) / learning_scores.diversity(*before)
+        return {key: None if value is None else round(float(value), 4) for key, value in told.items()}
+
+
+def strip_of(proof: Proof, clips: np.ndarray) -> np.ndarray:
+    """Six prompts of a brand, middle frames: real footage above, then the base, then the adapter. (3 H, 6 W, 3)"""
+    chosen = [number for number, row in enumerate(proof.rows) if row.is_brand and row.seed == 0][::2]
+    real = [number for number, row in enumerate(proof.real_rows) if row.seed == 0][::2]
+    rows = (proof.real[real, 4], proof.base[chosen, 4], clips[chosen, 4])
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+
+
+def means_of(lines: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean over brands and seeds, and the half width of its 95 % interval over the seeds' means."""
+    found, seeds = {}, sorted({line["seed"] for line in lines})
+    for key in (key for key in lines[0] if key not in ("brand", "seed")):
+        values = [[line[key] for line in lines if line["seed"] == seed and line[key] is not None] for seed in seeds]
+        by_seed = [statistics.fmean(part) for part in values if part]  # an axis that tells nothing of a brand leaves it out
+        if not by_seed:
+            continue
+        error = statistics.stdev(by_seed) / len(by_seed) ** 0.5 if len(by_seed) > 1 else math.nan
+        found[key] = {"mean": round(statistics.fmean(by_seed), 4), "±": round(float(stdtrit(len(by_seed) - 1, 0.975)) * error, 4)}
+    return found

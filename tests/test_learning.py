@@ -1,0 +1,125 @@
+"""The rulers of the learning proof, on pictures and numbers whose answer is plain."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import learning_brand, learning_scores
+from benchmarks.judge import AXES
+from benchmarks.learning_proof import means_of
+from benchmarks.learning_scores import Seen
+from data_tools.stage import ACME, KITS, describe
+from data_tools.stage.colours import NAMED
+
+ROWS = learning_brand.asked(ACME)
+
+
+def card(*patches: tuple[str, tuple[slice, slice]], ground: str = NAMED["grey"]) -> np.ndarray:
+    """One clip of three equal frames, (1, 3, 128, 192, 3): rectangles on a plain ground."""
+    frame = np.empty((128, 192, 3), dtype=np.uint8)
+    for colour, place in ((ground, (slice(None), slice(None))), *patches):
+        frame[place] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return np.stack([frame] * 3)[None]
+
+
+def seen(vectors: torch.Tensor) -> Seen:
+    return Seen(functional.normalize(vectors, dim=-1), {})
+
+
+def test_what_is_asked_for_names_the_brand_or_does_not() -> None:
+    brand, control = ([row for row in ROWS if row.is_brand is side] for side in (True, False))
+    assert (len(brand), len(control)) == (48, 16)
+    assert all(row.text.startswith(f"{ACME.trigger}, ") for row in brand)
+    assert not any(ACME.trigger in row.text for row in control)
+    assert len({row.text for row in brand}) == 12
+    assert len({(row.angle, row.light) for row in brand if not row.was_shot}) == 4
+    of_its_kind = [row for row in control if "bottle" in row.text]
+    assert len(of_its_kind) == len(control) // 2
+
+
+@pytest.mark.parametrize("name", sorted(KITS))
+def test_a_brand_is_never_among_its_look_alikes(name: str) -> None:
+    first, *others = learning_brand.look_alikes(KITS[name])
+    assert first == KITS[name].product
+    assert len(others) >= 10
+    assert all((product.shape, product.body) != (first.shape, first.body) for product in others)
+
+
+def test_real_footage_shows_what_the_prompt_asks_for() -> None:
+    for number, row in enumerate(ROWS[:48:4]):
+        tags = describe(learning_brand.brand_scene(ACME, number, row))
+        assert (tags["angle.vertical"], tags["light.direction"], tags["angle.scale"]) == (row.angle, row.light, row.scale)
+
+
+def test_palette_counts_the_products_colours() -> None:
+    product, middle = ACME.product, slice(40, 90)
+    places = [(middle, slice(20 + 50 * number, 60 + 50 * number)) for number in range(3)]
+    whole = card(*zip((product.body, product.cap, product.band or ""), places, strict=True))
+    assert learning_scores.palette(whole, product).tolist() == [1.0]
+    assert learning_scores.palette(card((product.body, places[0])), product) == pytest.approx(1 / 3)
+    assert learning_scores.palette(card(), product).tolist() == [0.0]
+    speck = card((product.body, (slice(0, 5), slice(0, 5))))  # 0.1 % of the picture
+    assert learning_scores.palette(speck, product).tolist() == [0.0]
+
+
+def test_colour_and_side_are_read_from_pixels() -> None:
+    box = (slice(40, 100), slice(80, 110))
+    lit_from_right = card((NAMED["blue"], (box[0], slice(80, 95))), ("#5A8CD8", (box[0], slice(95, 110))))
+    assert learning_scores.measured_colours(card((NAMED["red"], box))) == ["red"]
+    assert learning_scores.measured_colours(card((NAMED["yellow"], box), ground=NAMED["charcoal"])) == ["yellow"]
+    assert learning_scores.measured_colours(card()) == [""]
+    assert learning_scores.brighter_sides(lit_from_right) == ["side_right"]
+    assert learning_scores.brighter_sides(lit_from_right[:, :, :, ::-1]) == ["side_left"]
+
+
+def test_identity_goes_to_the_nearest_product() -> None:
+    draws = torch.Generator().manual_seed(0)
+    gallery = [torch.eye(4)[number] + 0.05 * torch.randn(12, 4, generator=draws) for number in range(4)]
+    clips = seen(torch.stack([gallery[0][0], gallery[2][0], gallery[0][1]]))
+    assert learning_scores.identity(clips, gallery).tolist() == [1.0, 0.0, 1.0]
+
+
+def test_fidelity_is_the_share_of_angle_and_light() -> None:
+    row = ROWS[0]
+    answers = {"angle": torch.tensor([AXES["angle"].index(row.angle)] * 2),
+               "light": torch.tensor([AXES["light"].index(row.light), AXES["light"].index("top")])}  # fmt: skip
+    assert learning_scores.fidelity(Seen(torch.zeros(2, 1), answers), [row, row]).tolist() == [1.0, 0.5]
+
+
+def test_copies_are_told_from_footage_of_the_same_kind() -> None:
+    draws = torch.Generator().manual_seed(0)
+    training, real = torch.randn(40, 32, generator=draws), seen(torch.randn(400, 32, generator=draws))
+    alike = seen(torch.randn(400, 32, generator=draws))
+    unit = functional.normalize(training, dim=-1)
+    assert learning_scores.copies(alike, real, unit) < 0.15
+    assert learning_scores.copies(seen(training), real, unit) == 1.0
+
+
+def test_equal_seeds_have_no_diversity() -> None:
+    rows = [replace(ROWS[0], seed=seed) for seed in (0, 1)]
+    assert learning_scores.diversity(seen(torch.tensor([[1.0, 0], [1, 0]])), rows) == pytest.approx(0)
+    assert learning_scores.diversity(seen(torch.tensor([[1.0, 0], [0, 1]])), rows) == pytest.approx(1)
+
+
+def test_the_index_runs_from_base_to_real_and_says_nothing_without_room() -> None:
+    base, real = np.array([0.1, 0.3] * 10), np.array([0.8, 0.6] * 10)
+    assert learning_scores.index(base, base, real) == pytest.approx(0)
+    assert learning_scores.index(real, base, real) == pytest.approx(100)
+    assert learning_scores.index((base + real) / 2, base, real) == pytest.approx(50)
+    assert learning_scores.index(base, real, base) == pytest.approx(100)  # lower can be better
+    assert learning_scores.index(base, base, base + 0.01) is None
+
+
+def test_means_are_over_brands_and_intervals_over_seeds() -> None:
+    lines = [{"brand": brand, "seed": seed, "x": 10.0 * seed + add, "y": None if brand == "a" else 4.0}
+             for brand, add in (("a", -1.0), ("b", 1.0)) for seed in (0, 1, 2)]  # fmt: skip
+    found = means_of(lines)
+    assert found["x"]["mean"] == 10
+    assert found["x"]["±"] == pytest.approx(4.3027 * 10 / 3**0.5, rel=1e-3)
+    assert found["y"] == {"mean": 4.0, "±": 0.0}
