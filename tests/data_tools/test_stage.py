@@ -251,6 +251,8 @@ def test_a_shoot_fills_a_workspace_and_goes_on_after_a_kill(tmp_path: Path) -> N
     assert files.sha256_file(second) == lost
     with pytest.raises(FootageError, match="seed 0, got seed 3"):
         render_stage(workspace, num_files=2, seed=3)
+    with pytest.raises(FootageError, match="holds a shoot of acmelook, got northlook"):
+        render_stage(workspace, num_files=2, kit=KITS["north"])
     _check_papers(workspace, truth)
 
 

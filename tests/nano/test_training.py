@@ -155,6 +155,7 @@ def test_the_pupil_reads_as_the_text_encoder_does(work: Path) -> None:
     captions = ["a red can", "", "the camera pans left across a blue table, lit from behind"]
     for ours, theirs in zip(pupil.encode(captions), text.encode(captions), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
+    assert pupil.encode([""])[0].shape == (0, 128)  # a batch of nothing but null prompts
 
 
 def test_the_vision_model_is_trained_and_loads(work: Path) -> None:
@@ -199,3 +200,23 @@ def test_courses_of_the_recipes_are_whole() -> None:
     assert {path.stem for path in folder.glob("*.toml")} == kinds.keys()
     for name, kind in kinds.items():
         assert isinstance(train_vae.read_course(folder / f"{name}.toml", kind), kind)
+
+
+@torch.no_grad()
+def test_the_outlook_reads_the_cells_of_every_frame_in_their_order(work: Path) -> None:
+    """Tokens that say nothing but their place, and a reading that knows what stands in each place: no error is left."""
+    pupil = train_backbone.Pupil(work / "model")
+    frames, rows, columns, side = 2, 4, 6, 4
+    cells = torch.randn(frames * rows * columns, 8 * side * side, generator=torch.Generator().manual_seed(0))
+    latents = torch.empty(1, 8, frames, rows * side, columns * side)
+    for place, cell in enumerate(cells):
+        frame, row, column = place // (rows * columns), place // columns % rows, place % columns
+        latents[0, :, frame, row * side : (row + 1) * side, column * side : (column + 1) * side] = cell.view(8, side, side)
+    places = torch.zeros(1, 5 + len(cells), pupil.outlook.in_features)  # five tokens of text come first
+    places[0, 5:, : len(cells)] = torch.eye(len(cells))
+    pupil.outlook.weight.zero_()
+    pupil.outlook.bias.zero_()
+    pupil._handed_over = places
+    assert pupil.outlook_error(latents) == pytest.approx(float(latents.square().mean()))
+    pupil.outlook.weight[:, : len(cells)] = cells.T
+    assert pupil.outlook_error(latents) < 1e-10

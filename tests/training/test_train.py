@@ -79,6 +79,16 @@ def test_a_run_learns_and_leaves_adapter_card_and_metrics(recipe: Path, workspac
     assert "held-out loss went from" in out
 
 
+def test_where_the_base_teaches_a_fresh_adapter_has_nothing_to_learn(recipe: Path, workspace: Workspace):
+    """A fresh adapter changes nothing, so it predicts what the base predicts; a first wrong step would show in the second loss."""
+    train(recipe, workspace, "--set", "train.steps=2", "--set", "data.prior=0.999")
+    run = run_named(workspace, "toy")
+    state = run.state()
+    assert state is not None
+    assert losses(run) == pytest.approx([0.0, 0.0], abs=1e-9)
+    assert state.validation_after == state.validation_before
+
+
 def test_a_finished_run_is_left_alone_and_a_changed_one_is_refused(recipe: Path, workspace: Workspace, capsys):
     train(recipe, workspace, "--set", "train.steps=2")
     run = run_named(workspace, "toy")
