@@ -89,6 +89,15 @@ def test_where_the_base_teaches_a_fresh_adapter_has_nothing_to_learn(recipe: Pat
     assert state.validation_after == state.validation_before
 
 
+def test_a_run_that_stays_near_its_base_still_learns(recipe: Path, workspace: Workspace):
+    train(recipe, workspace, "--set", "train.steps=60", "--set", "data.prior=0.5")
+    state = run_named(workspace, "toy").state()
+    assert state is not None
+    assert state.validation_before is not None
+    assert state.validation_after is not None
+    assert state.validation_after < 0.9 * state.validation_before
+
+
 def test_a_finished_run_is_left_alone_and_a_changed_one_is_refused(recipe: Path, workspace: Workspace, capsys):
     train(recipe, workspace, "--set", "train.steps=2")
     run = run_named(workspace, "toy")
