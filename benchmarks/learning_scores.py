@@ -91,10 +91,16 @@ def foreground(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = lab.shape[:2]
     down, across = rows // 8, columns // 8
     rim = np.concatenate([part.reshape(-1, 3) for part in (lab[:down], lab[-down:], lab[:, :across], lab[:, -across:])])
-    around, _ = kmeans2(rim.astype(np.float64), RIM_COLOURS, minit="++", rng=np.random.default_rng(0))
+    around, _ = _clusters(rim, RIM_COLOURS)
     middle = lab[down:-down, 2 * across : -2 * across]
     apart = np.linalg.norm(middle[:, :, None] - around, axis=-1).min(-1) > APART
     return middle[apart], (np.nonzero(apart)[1] + 0.5) / middle.shape[1]
+
+
+def _clusters(pixels: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centres (K, 3) of Lab pixels (N, 3), K up to `most`, and the centre of each pixel."""
+    count = min(most, len(np.unique(pixels.round(1), axis=0)))
+    return kmeans2(pixels.astype(np.float64), count, minit="++", rng=np.random.default_rng(0))
 
 
 def measured_colours(clips: np.ndarray) -> list[str]:
@@ -108,8 +114,8 @@ def measured_colours(clips: np.ndarray) -> list[str]:
         if len(pixels) < LEAST_CELLS:
             found.append("")
             continue
-        centres, owner = kmeans2(pixels.astype(np.float64), 3, minit="++", rng=np.random.default_rng(0))
-        body = centres[np.bincount(owner, minlength=3).argmax()]
+        centres, owner = _clusters(pixels, 3)
+        body = centres[np.bincount(owner).argmax()]
         found.append(BODIES[int(deltaE_ciede2000(body[None], codes, kL=2).argmin())])
     return found
 
