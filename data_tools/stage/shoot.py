@@ -70,7 +70,7 @@ def render_stage(
     _check_shoot(workspace, seed, kit)
     films = {f"{kit.name.lower()}_{index:03d}.mp4": plan_film(seed, index, kit) for index in range(num_files)}
     _write_brand(workspace, kit)
-    _write_papers(workspace, films, seed)
+    _write_papers(workspace, films, seed, kit)
     missing = [name for name in films if not (workspace.footage / name).is_file()]
     for name in tqdm(missing, desc="virtual stage", unit="film", disable=not missing):
         video.write_video(workspace.footage / name, shoot_film(films[name], height, width), FPS)
@@ -107,10 +107,13 @@ def shoot_film(film: list[PlannedShot], height: int, width: int) -> Iterator[np.
 
 def _check_shoot(workspace: Workspace, seed: int, kit: BrandKit) -> None:
     path = workspace.root / "truth.json"
-    if path.is_file() and (was := files.read_json(path)["seed"]) != seed:
+    if not path.is_file():
+        return
+    truth = files.read_json(path)
+    if (was := truth["seed"]) != seed:
         raise FootageError(f"{path} belongs to a shoot with seed {was}, got seed {seed}: use --seed {was}, or another workspace")
-    if workspace.brand_file.is_file() and path.is_file() and (name := brand.load_brand(workspace).trigger) != kit.trigger:
-        raise FootageError(f"{workspace.root} holds a shoot of {name}, got {kit.trigger}: use another workspace")
+    if (was := truth.get("brand", ACME.name)) != kit.name:
+        raise FootageError(f"{path} belongs to a shoot of {was}, got {kit.name}: use --brand {was.lower()}, or another workspace")
 
 
 def _write_brand(workspace: Workspace, kit: BrandKit) -> None:
@@ -143,7 +146,7 @@ def prompt_sheet(kit: BrandKit = ACME) -> PromptSheet:
     return PromptSheet(seeds=(0, 1), prompts=tuple(prompts))
 
 
-def _write_papers(workspace: Workspace, films: dict[str, list[PlannedShot]], seed: int) -> None:
+def _write_papers(workspace: Workspace, films: dict[str, list[PlannedShot]], seed: int, kit: BrandKit) -> None:
     """The camera report and the truth; both follow from the plan, so they are the same however often they are written."""
     truth = {name: _truth(film) for name, film in films.items()}
     path = workspace.root / "truth.json"
@@ -154,8 +157,9 @@ def _write_papers(workspace: Workspace, films: dict[str, list[PlannedShot]], see
     report.writerow(("file", "start_s", "content", *LOGGED_AXES))
     for name, entry in sorted(truth.items()):
         for shot in entry["shots"]:
-            report.writerow((name, f"{shot['start_s']:.3f}", shot["logged"], *(shot["tags"][axis] for axis in LOGGED_AXES)))
-    files.write_json(path, {"schema": 1, "seed": seed, "files": truth})
+            words = shot.get("logged", shot["content"])  # truths of older shoots hold no words for the report
+            report.writerow((name, f"{shot['start_s']:.3f}", words, *(shot["tags"][axis] for axis in LOGGED_AXES)))
+    files.write_json(path, {"schema": 1, "brand": kit.name, "seed": seed, "files": truth})
     files.write_text(workspace.footage / "camera_report.csv", table.getvalue())
 
 

@@ -251,9 +251,11 @@ def test_a_shoot_fills_a_workspace_and_goes_on_after_a_kill(tmp_path: Path) -> N
     assert files.sha256_file(second) == lost
     with pytest.raises(FootageError, match="seed 0, got seed 3"):
         render_stage(workspace, num_files=2, seed=3)
-    with pytest.raises(FootageError, match="holds a shoot of acmelook, got northlook"):
+    with pytest.raises(FootageError, match="a shoot of Acme, got North: use --brand acme"):
         render_stage(workspace, num_files=2, kit=KITS["north"])
     _check_papers(workspace, truth)
+    brand.save_brand(workspace, brand.load_brand(workspace).model_copy(update={"trigger": "ourlook"}))
+    render_stage(workspace, num_files=2, height=32, width=48)  # a trigger that a person has changed is no other brand
 
 
 def _check_papers(workspace: Workspace, truth: dict) -> None:
