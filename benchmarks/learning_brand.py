@@ -83,13 +83,11 @@ def prepare(work: Path, name: str, kit: BrandKit, model: str, num_files: int) ->
 
 
 def train(workspace: Workspace, recipe: Path, name: str, changes: Sequence[str]) -> Run:
-    """A finished run: trained with `accelerate launch train.py`, as a user would."""
-    run = Run(workspace.runs / name)
-    if not (run.folder / "card.json").is_file():
-        sets = [word for change in changes for word in ("--set", change)]
-        launch = ["-m", "accelerate.commands.launch", "train.py", str(recipe), "--workspace", str(workspace.root), "--name", name]
-        subprocess.run([sys.executable, *launch, *sets], check=True, stdout=subprocess.DEVNULL)
-    return run
+    """A finished run: trained with `accelerate launch train.py`, which refuses a run of that name by another recipe."""
+    sets = [word for change in changes for word in ("--set", change)]
+    launch = ["-m", "accelerate.commands.launch", "train.py", str(recipe), "--workspace", str(workspace.root), "--name", name]
+    subprocess.run([sys.executable, *launch, *sets], check=True, stdout=subprocess.DEVNULL)  # a finished run it leaves alone
+    return Run(workspace.runs / name)
 
 
 def clips_of(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -15,9 +15,18 @@ from benchmarks import learning_brand, learning_scores
 from benchmarks.judge import load_judge
 from benchmarks.learning_scores import Seen, look
 from data_tools.stage import BrandKit
+from lora_studio.adapters.storage import adapter_sha256
+from lora_studio.files import sha256_json
 from lora_studio.generation.settings import SamplerSettings
+from lora_studio.nova.weights import model_sha256
+from lora_studio.runs import Run
 
 SETTINGS: Final = SamplerSettings(num_steps=16, num_diffusion_steps=16, guidance=4.0)
+
+
+def work_of(work: Path, folder: Path) -> Path:
+    """Where footage, runs and clips of one model, sampled in one way, are kept: another model never meets them."""
+    return work / sha256_json([model_sha256(folder), SETTINGS.model_dump()])[:12]
 
 
 class Proof:
@@ -34,11 +43,13 @@ class Proof:
         products = learning_brand.gallery(kit, self.rows)
         self.look_alikes = [look(self.judge, stills[:, None]).features for stills in products]
         self.training = look(self.judge, learning_brand.training_frames(self.workspace)[:, None]).features
-        self.base = self.clips("base", None)
+        self.base = self.clips(None)
 
-    def clips(self, name: str, adapter: Path | None) -> np.ndarray:
-        """All that is asked for, by the base or with an adapter; made once."""
+    def clips(self, run: Run | None) -> np.ndarray:
+        """All that is asked for, by the base or with a run's adapter; made once for each adapter."""
         rows = [(row.text, row.seed) for row in self.rows]
+        name = "base" if run is None else f"{run.name}-{adapter_sha256(run.adapter)[:12]}"
+        adapter = None if run is None else run.adapter
         path = self.work / f"{self.name}_clips" / f"{name}.npy"
         return learning_brand.clips_of(path, lambda: learning_brand.make_clips(self.folder, rows, SETTINGS, adapter))
 
