@@ -3,7 +3,7 @@ bit on a CPU).
 
 Serves every network of nova-nano; knows none of them, and no data.
 
-On disk: one safetensors file with the weights, their running average and AdamW's two moments; the step is in its metadata.
+On disk: one safetensors file with the weights, their running average and the optimizers' moments; the step is in its metadata.
 """
 
 import json
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _KEPT: Final = 0.999  # of the running average, per step; less while few steps are done
 _SAVE_EVERY_S: Final = 120.0
+_MOMENTS: Final = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # AdamW's two, Muon's one
 
 
 class Course(BaseModel):
@@ -39,15 +40,16 @@ class Course(BaseModel):
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     lr: float = Field(gt=0)
+    muon_lr: float | None = Field(default=None, gt=0)  # of the linear layers' matrices, by Muon; without it AdamW trains all
     warmup_steps: int = Field(default=200, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: a straight warm-up, then half a cosine down to 2 % of `lr`."""
+        """What a step multiplies every learning rate with: a straight warm-up to 1, then half a cosine down to 0.02."""
         if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
+            return (step + 1) / self.warmup_steps
         done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 class Progress:
@@ -55,6 +57,7 @@ class Progress:
 
     Attributes:
         step: how many steps are done.
+        optimizers: AdamW, and Muon where the course asks for it.
         average: the running average of every parameter by name; what is shipped.
     """
 
@@ -66,11 +69,14 @@ class Progress:
         """
         self.network, self.course, self.path, self.step = network.to(training_device()), course, path, 0
         self.parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            [{"params": [p for p in self.parameters.values() if p.ndim > 1], "weight_decay": course.weight_decay},
-             {"params": [p for p in self.parameters.values() if p.ndim < 2], "weight_decay": 0.0}],
-            lr=course.lr, betas=(0.9, 0.98),
-        )  # fmt: skip
+        self.optimizers = _optimizers(network, course)
+        self._groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self._optimizer_of = {
+            parameter: optimizer
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         if path.is_file():
             self._load()
@@ -102,13 +108,14 @@ class Progress:
         self.save()
 
     def _step(self, loss_of_step: Callable[[int], dict[str, Tensor]]) -> dict[str, Tensor]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.course.rate(self.step)
+        for group in self._groups:
+            group["lr"] = group["initial_lr"] * self.course.rate(self.step)
         losses = loss_of_step(self.step)
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.step += 1
         kept = min(_KEPT, self.step / (self.step + 10))
         for name, parameter in self.parameters.items():
@@ -120,8 +127,8 @@ class Progress:
         state = {f"weight.{name}": value.detach() for name, value in self.parameters.items()}
         state |= {f"average.{name}": value for name, value in self.average.items()}
         for name, parameter in self.parameters.items():
-            moments = self.optimizer.state.get(parameter, {})
-            state |= {f"{key}.{name}": moments[key] for key in ("exp_avg", "exp_avg_sq") if key in moments}
+            moments = self._optimizer_of[parameter].state.get(parameter, {})
+            state |= {f"{key}.{name}": moments[key] for key in _MOMENTS if key in moments}
         with files.atomic_path(self.path) as temporary:
             save_file({name: value.cpu().contiguous() for name, value in state.items()}, temporary, {"step": str(self.step)})
 
@@ -134,15 +141,40 @@ class Progress:
             for name, parameter in self.parameters.items():
                 parameter.data.copy_(file.get_tensor(f"weight.{name}"))
                 self.average[name].copy_(file.get_tensor(f"average.{name}"))
-                if f"exp_avg.{name}" in names:
-                    moments = {key: file.get_tensor(f"{key}.{name}").to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
-                    self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
+                optimizer = self._optimizer_of[parameter]
+                keys = ["momentum_buffer"] if isinstance(optimizer, torch.optim.Muon) else ["exp_avg", "exp_avg_sq"]
+                if all(f"{key}.{name}" in names for key in keys):
+                    moments = {key: file.get_tensor(f"{key}.{name}").to(parameter.device) for key in keys}
+                    optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
         logger.info("%s: goes on at step %d", self.path.name, self.step)
 
     def use_average(self) -> None:
         """Puts the running average in the place of the weights."""
         for name, parameter in self.parameters.items():
             parameter.data.copy_(self.average[name])
+
+
+def _optimizers(network: nn.Module, course: Course) -> list[torch.optim.Optimizer]:
+    """Muon for the linear layers' matrices, if the course names its rate; AdamW for all else.
+
+    Every group keeps its full rate as "initial_lr". Muon's updates are as large as AdamW's (its factor is 0.2 * sqrt(longer side)).
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    linear = {layer.weight for layer in network.modules() if isinstance(layer, nn.Linear) and layer.weight.requires_grad}
+    matrices = linear if course.muon_lr else set()
+    rest = [parameter for parameter in trained if parameter not in matrices]
+    groups = [{"params": [p for p in rest if p.ndim > 1], "weight_decay": course.weight_decay},
+              {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0}]  # fmt: skip
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=course.lr, betas=(0.9, 0.98))]
+    if course.muon_lr:
+        kept_order = [parameter for parameter in trained if parameter in matrices]
+        optimizers.append(torch.optim.Muon(
+            kept_order, lr=course.muon_lr, weight_decay=course.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ))  # fmt: skip
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
 
 
 def training_device() -> torch.device:

@@ -27,14 +27,15 @@ def _loss_of(network: nn.Module, until: int | None = None):
     return loss_of_step
 
 
-def test_a_stop_changes_nothing(tmp_path: Path) -> None:
-    straight = Progress(_network(), COURSE, tmp_path / "straight.safetensors")
+@pytest.mark.parametrize("course", [COURSE, COURSE.model_copy(update={"muon_lr": 0.05})], ids=["adamw", "muon"])
+def test_a_stop_changes_nothing(tmp_path: Path, course: Course) -> None:
+    straight = Progress(_network(), course, tmp_path / "straight.safetensors")
     straight.advance(1.0, _loss_of(straight.network))
-    first = Progress(_network(), COURSE, tmp_path / "pieces.safetensors")
+    first = Progress(_network(), course, tmp_path / "pieces.safetensors")
     with pytest.raises(KeyboardInterrupt):
         first.advance(1.0, _loss_of(first.network, until=5))
     first.save()
-    second = Progress(_network(), COURSE, tmp_path / "pieces.safetensors")
+    second = Progress(_network(), course, tmp_path / "pieces.safetensors")
     assert second.step == 5
     second.advance(1.0, _loss_of(second.network))
     assert second.done
@@ -54,6 +55,16 @@ def test_the_average_follows_the_weights(tmp_path: Path) -> None:
     progress.advance(1.0, _loss_of(progress.network))
     for name, value in progress.parameters.items():
         assert torch.allclose(value, progress.average[name], atol=1e-5)
+
+
+def test_muon_trains_the_matrices_of_linear_layers_and_adamw_all_else(tmp_path: Path) -> None:
+    network = nn.ModuleDict({"words": nn.Embedding(5, 3), "read": nn.Linear(3, 2), "norm": nn.LayerNorm(2)})
+    adamw, muon = Progress(network, COURSE.model_copy(update={"muon_lr": 0.1}), tmp_path / "some.safetensors").optimizers
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    assert [names[p] for group in muon.param_groups for p in group["params"]] == ["read.weight"]
+    assert [[names[p] for p in group["params"]] for group in adamw.param_groups] == [
+        ["words.weight"], ["read.bias", "norm.weight", "norm.bias"]]  # fmt: skip
+    assert [group["initial_lr"] for group in adamw.param_groups + muon.param_groups] == [0.05, 0.05, 0.1]
 
 
 def test_progress_of_another_network_is_refused(tmp_path: Path) -> None:
