@@ -29,6 +29,7 @@ from lora_studio.nova.vae import AutoencoderKLOpenSora, sample_moments
 from lora_studio.nova.vae_layers import Downsample, FrameAttention, FrameResnet, Resnet, Upsample
 
 _CROP: Final = (64, 96)
+_LEAST_DEVIATION: Final = 0.15
 # light, red against green, both against blue: rows that turn RGB into three numbers of about unit deviation
 _OPPONENTS: Final = ((0.6, 0.6, 0.6), (1.7, -1.7, 0.0), (0.7, 0.7, -1.4))
 # half waves down and across a cell, and the factor that brings the lightness of lessons, seen through them, to a deviation of 0.6
@@ -175,26 +176,47 @@ def _cut(frames: np.ndarray, chance: np.random.Generator, whole: bool, alone: bo
     return np.ascontiguousarray(frames[:, :, ::-1] if chance.random() < 0.5 else frames)
 
 
-def whiten_(vae: AutoencoderKLOpenSora, clips: Lessons, count: int = 128) -> None:
-    """Brings every latent channel to mean 0 and deviation 1 and teaches the decoder to undo it; pixels stay as they are.
+def balance_(vae: AutoencoderKLOpenSora, clips: Lessons, count: int = 128) -> None:
+    """Brings every latent channel to mean 0 and to the deviation it deserves, and teaches the decoder to undo it; pixels stay.
 
-    A backbone then learns the channels that carry colour as carefully as the one that carries light.
+    Three channels carry light and colour: they get deviation 1, so that a backbone learns both with equal care. The others
+    carry edges and grain: theirs is in proportion to what they do to pixels, or a backbone would spend most of its care on them.
     """
     indices = range(0, len(clips), max(1, len(clips) // count))
     with torch.inference_mode():
         means = [vae.encode(as_pixels([clips.frames(index)]).to(vae.device)).mean for index in indices]
     latents = torch.cat(means).transpose(0, 1).flatten(1)  # (C, ...)
     middle, spread = latents.mean(1), latents.std(1)
-    into, out, channels = vae.quant_conv, vae.post_quant_conv, len(latents)
+    effect = _pixel_effect(vae, torch.cat(means[:: max(1, len(means) // 8)])[:, :, :1], spread)
+    deserved = (effect / effect.sort(descending=True).values[2]).clamp(_LEAST_DEVIATION, 1.0)
+    _rescale_(vae, middle, deserved / spread)
+
+
+def _pixel_effect(vae: AutoencoderKLOpenSora, latents: Tensor, spread: Tensor) -> Tensor:
+    """Root mean square of what noise in one channel, of a third of its deviation, does to pixels: (B, C, 1, h, w) -> (C,)."""
+    noise = 0.3 * torch.randn(latents[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
+    effects = []
+    with torch.inference_mode():
+        pixels = vae.decode(latents)
+        for channel, deviation in enumerate(spread):
+            changed = latents.clone()
+            changed[:, channel] += deviation * noise
+            effects.append((vae.decode(changed) - pixels).square().mean().sqrt())
+    return torch.stack(effects)
+
+
+def _rescale_(vae: AutoencoderKLOpenSora, middle: Tensor, factor: Tensor) -> None:
+    """Latents z become (z - middle) * factor, channel by channel; the decoder undoes it."""
+    into, out, channels = vae.quant_conv, vae.post_quant_conv, len(middle)
     assert isinstance(into, nn.Conv3d)
     assert isinstance(out, nn.Conv3d)
     assert into.bias is not None
     assert out.bias is not None
     out.bias.data += out.weight.data.flatten(1) @ middle
-    out.weight.data *= spread[None, :, None, None, None]
-    into.weight.data[:channels] /= spread[:, None, None, None, None]
-    into.bias.data[:channels] = (into.bias.data[:channels] - middle) / spread
-    into.bias.data[channels:] -= 2 * spread.log()
+    out.weight.data /= factor[None, :, None, None, None]
+    into.weight.data[:channels] *= factor[:, None, None, None, None]
+    into.bias.data[:channels] = (into.bias.data[:channels] - middle) * factor
+    into.bias.data[channels:] += 2 * factor.log()
 
 
 def train(course_file: Path, work: Path, minutes: float, out: Path | None, start: Path | None = None) -> None:
@@ -208,7 +230,7 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
     start_straight_(vae)
     if start is not None:
         vae.load_state_dict({name: value.float() for name, value in load_file(start).items()})
-        whiten_(vae, clips)
+        balance_(vae, clips)
     progress = Progress(vae, course, work / f"{course_file.stem}.safetensors")
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
@@ -220,7 +242,7 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
     progress.advance(minutes, loss_of_step)
     if out is not None:
         progress.use_average()
-        whiten_(vae.eval(), clips)
+        balance_(vae.eval(), clips)
         write_part(out / "vae", sizes.VAE, vae)
         files.write_json(work / "vae.json", {"step": progress.step})
 
