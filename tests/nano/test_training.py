@@ -169,6 +169,19 @@ def test_transformer_and_text_encoder_are_trained_together(work: Path) -> None:
     assert json.loads((work / "backbone.json").read_text())["step"] == 4
 
 
+def test_lessons_without_an_outline_are_shown_less_often() -> None:
+    class TwoScales(Lessons):
+        def __init__(self) -> None:
+            self.truths = [{"tags": {"angle.scale": scale}} for scale in ("medium", "wide")]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+        def __len__(self) -> int:
+            return 2
+
+    chance = random.Random(0)
+    drawn = [train_backbone.draw_lesson(TwoScales(), 0.25, chance) for _ in range(2000)]
+    assert drawn.count(1) / drawn.count(0) == pytest.approx(0.25, abs=0.05)
+
+
 def test_the_pupil_reads_as_the_text_encoder_does(work: Path) -> None:
     text = weights.load_text(work / "model")
     pupil = train_backbone.Pupil(work / "model")
