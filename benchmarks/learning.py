@@ -15,10 +15,10 @@ for the prompts of other clips. `renders` is what the judge gets right on render
 `brands`: for each brand the public commands make a workspace of its footage and an adapter by the shipped recipe, seed by seed.
 An index of 0 is the base with the same prompts and seeds, 100 is real footage of scenes that nobody trained on.
 
-`ablation` and `data`: the same figures for variants of the recipe and for fewer or more films, one seed.
+`ablation` and `data`: the same figures for variants of the recipe and for fewer or more films, one run each and half the clips.
 
-Writes benchmarks/results/learning_PART.json, and docs/pictures/learning_PART.png for vae, base and brands. Goes on where it was
-stopped; clips of another model, adapter or sampler are never taken for these.
+Writes benchmarks/results/learning_PART.json, line by line, and pictures (docs/pictures/learning_*.png) of vae, base and each brand.
+Goes on where it was stopped; lines and clips of another model, adapter, recipe or sampler are never taken for these.
 
 B clips, F frames, H W pixels.
 """
@@ -27,6 +27,8 @@ import argparse
 import itertools
 import random
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,14 +40,15 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand
 from benchmarks.judge import AXES, RESULTS, answers_of, load_judge
-from benchmarks.learning_proof import SETTINGS, Proof, means_of, strip_of, work_of
+from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, strip_of, work_of
 from benchmarks.learning_scores import brighter_sides, look, measured_colours
 from data_tools.stage import KITS
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH, Lesson, lesson
 from data_tools.stage.render import render
-from lora_studio.files import write_json
+from lora_studio.files import sha256_file, write_json
 from lora_studio.nano.lessons import as_pixels, compose_caption
 from lora_studio.nova import weights
+from lora_studio.nova.weights import model_sha256
 from lora_studio.runs import Run
 from lora_studio.threads import share_cores
 from lora_studio.wall import dataset_clips
@@ -127,57 +130,85 @@ PRESETS: Final = ("motion", "look", "texture", "full")
 RANKS: Final = (2, 4, 8, 16)
 STEPS: Final = (75, 150, 300)
 FILMS: Final = (2, 3, 6, 11, 22)  # twelve films give 43 clips, of which a fifth is held out
+FEWER: Final = (0, 1)  # seeds of a prompt in the parts with many variants
 
 
-def prove_variants(folder: Path, model: str, work: Path, recipe: Path, brands: list[str], only: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Bench:
+    """What the parts with adapters have in common."""
+
+    folder: Path  # of the model
+    model: str  # as a recipe names it
+    work: Path
+    recipe: Path
+    brands: list[str]
+
+    def lines(self, part: str) -> Lines:
+        """The part's table, with the lines that are there."""
+        same = {"model": model_sha256(self.folder), "settings": SETTINGS.model_dump(), "recipe": sha256_file(self.recipe)}
+        return Lines(RESULTS / f"learning_{part}.json", same)
+
+    def proof(self, brand: str, num_files: int = 12, seeds: Sequence[int] = learning_brand.SEEDS) -> Proof:
+        """The brand's footage and ruler."""
+        return Proof(self.work, KITS[brand], self.folder, self.model, num_files, seeds)
+
+    def line(self, proof: Proof, name: str, changes: Sequence[str]) -> dict[str, Any]:
+        """Trains a run, makes its clips and measures them."""
+        run = learning_brand.train(proof.workspace, self.recipe, name, [*changes, f"model.base={self.model}"])
+        state, seconds = run.state(), sum(row.get("seconds", 0.0) for row in run.metrics())
+        assert state is not None
+        told = {"training seconds": round(seconds, 1), "parameters": state.num_parameters}
+        return {**told, **proof.measure(proof.clips(run))}
+
+
+def prove_variants(bench: Bench, only: str) -> dict[str, Any]:
     """The table of part `ablation`: variants of the recipe whose name begins with `only`, with seconds and size."""
-    lines = []
-    for name in brands:
-        proof = Proof(work, KITS[name], folder, model)
+    lines = bench.lines("ablation")
+    for name in bench.brands:
+        proof = None
         for preset, rank, steps in itertools.product(PRESETS, RANKS, STEPS):
             variant = f"{preset}-r{rank}-s{steps}"
-            if variant.startswith(only):
-                changes = [f"adapter.preset={preset}", f"adapter.rank={rank}", f"adapter.alpha={rank}", f"train.steps={steps}"]
-                line = line_of(proof, recipe, variant, [*changes, f"model.base={model}"])
-                lines.append({"brand": name, "variant": variant, **line})
-                sys.stdout.write(f"{lines[-1]}\n")
-    return {"settings": SETTINGS.model_dump(), "recipe": recipe.name, "runs": lines}
+            if not variant.startswith(only) or lines.has(brand=name, variant=variant):
+                continue
+            proof = proof or bench.proof(name, seeds=FEWER)
+            changes = [f"adapter.preset={preset}", f"adapter.rank={rank}", f"adapter.alpha={rank}", f"train.steps={steps}"]
+            lines.add({"brand": name, "variant": variant, **bench.line(proof, variant, changes)})
+            tell(lines.lines[-1])
+    return {"runs": len(lines.lines)}
 
 
-def prove_amounts(folder: Path, model: str, work: Path, recipe: Path, brands: list[str]) -> dict[str, Any]:
+def prove_amounts(bench: Bench) -> dict[str, Any]:
     """The table of part `data`."""
-    lines = []
-    for name in brands:
-        for count in FILMS:
-            proof = Proof(work, KITS[name], folder, model, count)
+    lines = bench.lines("data")
+    for name, count in itertools.product(bench.brands, FILMS):
+        if not lines.has(brand=name, films=count):
+            proof = bench.proof(name, count, FEWER)
             clips = len(dataset_clips(proof.workspace, "train"))
-            line = line_of(proof, recipe, "seed-0", ["train.seed=0", f"model.base={model}"])
-            lines.append({"brand": name, "films": count, "clips": clips, **line})
-            sys.stdout.write(f"{lines[-1]}\n")
-    return {"settings": SETTINGS.model_dump(), "recipe": recipe.name, "runs": lines}
+            lines.add({"brand": name, "films": count, "clips": clips, **bench.line(proof, "seed-0", ["train.seed=0"])})
+            tell(lines.lines[-1])
+    return {"runs": len(lines.lines)}
 
 
-def line_of(proof: Proof, recipe: Path, name: str, changes: list[str]) -> dict[str, Any]:
-    """Trains a run, makes its clips and measures them."""
-    run = learning_brand.train(proof.workspace, recipe, name, changes)
-    state, seconds = run.state(), sum(row.get("seconds", 0.0) for row in run.metrics())
-    assert state is not None
-    told = {"training seconds": round(seconds, 1), "parameters": state.num_parameters}
-    return {**told, **proof.measure(proof.clips(run))}
+def prove_brands(bench: Bench, seeds: int) -> dict[str, Any]:
+    """The table of part `brands`, and a picture of each brand."""
+    lines = bench.lines("brands")
+    for name in bench.brands:
+        missing = [seed for seed in range(seeds) if not lines.has(brand=name, seed=seed)]
+        proof = bench.proof(name) if missing else None
+        for seed in missing:
+            assert proof is not None
+            lines.add({"brand": name, "seed": seed, **bench.line(proof, f"seed-{seed}", [f"train.seed={seed}"])})
+            tell(lines.lines[-1])
+            if seed == 0:
+                strip = strip_of(proof, proof.clips(Run(proof.workspace.runs / "seed-0")))
+                Image.fromarray(strip).save(PICTURES / f"learning_{name}.png")
+    return means_of(lines.lines)
 
 
-def prove_brands(folder: Path, model: str, work: Path, recipe: Path, brands: list[str], seeds: int) -> dict[str, Any]:
-    """The table of part `brands`, and its picture."""
-    lines, pictures = [], []
-    for name in brands:
-        proof = Proof(work, KITS[name], folder, model)
-        for seed in range(seeds):
-            line = line_of(proof, recipe, f"seed-{seed}", [f"train.seed={seed}", f"model.base={model}"])
-            lines.append({"brand": name, "seed": seed, **line})
-            sys.stdout.write(f"{lines[-1]}\n")
-        pictures.append(strip_of(proof, proof.clips(Run(proof.workspace.runs / "seed-0"))))
-    Image.fromarray(np.concatenate(pictures)).save(PICTURES / "learning_brands.png")
-    return {"settings": SETTINGS.model_dump(), "recipe": recipe.name, "runs": lines, "mean": means_of(lines)}
+def tell(line: dict[str, Any]) -> None:
+    """Prints a line as soon as it is measured."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def draw_sheet(above: np.ndarray, below: np.ndarray, path: Path, columns: int = 6) -> None:
@@ -201,21 +232,22 @@ def main() -> None:
     parser.add_argument("--only", default="", help="of part `ablation`: variants whose name begins so, such as full-r8")
     arguments = parser.parse_args()
     share_cores()
-    result = run_part(arguments, weights.find_model(arguments.model))
-    write_json(RESULTS / f"learning_{arguments.part}.json", result)
-    for row, shown in result.items():
-        sys.stdout.write(f"{row:24} {shown}\n" if row != "runs" else "")
+    for row, shown in run_part(arguments, weights.find_model(arguments.model)).items():
+        sys.stdout.write(f"{row:24} {shown}\n")
 
 
 def run_part(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The result of one part; each line of its runs is printed as it comes."""
-    proof = (folder, arguments.model, work_of(arguments.work, folder), arguments.recipe, arguments.brands)
+    """What one part says in the end; all of it is in its file."""
+    if arguments.part in ("vae", "base"):
+        make = judge_vae if arguments.part == "vae" else judge_base
+        result = {"model": model_sha256(folder), **make(folder, arguments.count)}
+        write_json(RESULTS / f"learning_{arguments.part}.json", result)
+        return result
+    bench = Bench(folder, arguments.model, work_of(arguments.work, folder), arguments.recipe, arguments.brands)
     parts = {
-        "vae": lambda: judge_vae(folder, arguments.count),
-        "base": lambda: judge_base(folder, arguments.count),
-        "brands": lambda: prove_brands(*proof, arguments.seeds),
-        "ablation": lambda: prove_variants(*proof, arguments.only),
-        "data": lambda: prove_amounts(*proof),
+        "brands": lambda: prove_brands(bench, arguments.seeds),
+        "ablation": lambda: prove_variants(bench, arguments.only),
+        "data": lambda: prove_amounts(bench),
     }
     return parts[arguments.part]()
 

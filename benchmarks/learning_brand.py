@@ -54,19 +54,19 @@ class Asked:
     was_shot: bool  # its cell of angle and light is in the brand's footage
 
 
-def asked(kit: BrandKit) -> list[Asked]:
-    """Twelve prompts for the brand with four seeds, and eight without its trigger with two: four of its kind, four of another."""
+def asked(kit: BrandKit, seeds: Sequence[int] = SEEDS) -> list[Asked]:
+    """Twelve prompts for the brand with all seeds, and eight without its trigger with two: four of its kind, four of another."""
     noun, cells, rows = kit.product.form.noun, [(angle, light) for angle in ANGLES for light in LIGHTS], []
     for number, (angle, light) in enumerate(cells):
         scale, place = SCALES[number % len(SCALES)], f"on a {BACKDROPS[number % len(BACKDROPS)]} backdrop"
         said = ", ".join((phrase("angle.scale", scale), phrase("angle.vertical", angle), phrase("light.direction", light)))
         was_shot = (angle, light) in CELLS
         text = f"{kit.trigger}, a {noun} {place}, {said}."
-        rows += [Asked(f"brand-{number}", text, angle, light, scale, seed, True, was_shot) for seed in SEEDS]
+        rows += [Asked(f"brand-{number}", text, angle, light, scale, seed, True, was_shot) for seed in seeds]
         if number % 3 != 2:
             thing = f"a {noun}" if number % 3 == 0 else OTHERS[number // 3]
             text = f"{thing} {place}, {said}."
-            rows += [Asked(f"control-{number}", text, angle, light, scale, seed, False, was_shot) for seed in SEEDS[:2]]
+            rows += [Asked(f"control-{number}", text, angle, light, scale, seed, False, was_shot) for seed in seeds[:2]]
     return rows
 
 

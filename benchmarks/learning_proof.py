@@ -5,6 +5,7 @@ B clips, F frames, H W pixels.
 
 import math
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from benchmarks.judge import load_judge
 from benchmarks.learning_scores import Seen, look
 from data_tools.stage import BrandKit
 from lora_studio.adapters.storage import adapter_sha256
-from lora_studio.files import sha256_json
+from lora_studio.files import read_json, sha256_json, write_json
 from lora_studio.generation.settings import SamplerSettings
 from lora_studio.nova.weights import model_sha256
 from lora_studio.runs import Run
@@ -29,15 +30,39 @@ def work_of(work: Path, folder: Path) -> Path:
     return work / sha256_json([model_sha256(folder), SETTINGS.model_dump()])[:12]
 
 
+class Lines:
+    """The lines of one part's table, written to its file one by one.
+
+    Lines of the file are kept as long as they are of the same model, sampler and recipe, on whatever machine they were measured.
+    """
+
+    def __init__(self, path: Path, same: dict[str, Any]) -> None:
+        old = read_json(path) if path.is_file() else {}
+        self.path, self.same = path, same
+        self.lines: list[dict[str, Any]] = old["runs"] if {key: old.get(key) for key in same} == same else []
+
+    def has(self, **key: Any) -> bool:
+        """Whether a line with these values is there."""
+        return any(all(line.get(name) == value for name, value in key.items()) for line in self.lines)
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Keeps a line."""
+        self.lines.append(line)
+        write_json(self.path, {**self.same, "runs": self.lines})
+
+
 class Proof:
     """One brand: its footage, what is asked, and the ruler that its clips are measured with."""
 
-    def __init__(self, work: Path, kit: BrandKit, folder: Path, model: str, num_files: int = 12) -> None:
+    def __init__(
+        self, work: Path, kit: BrandKit, folder: Path, model: str, num_files: int = 12, seeds: Sequence[int] = learning_brand.SEEDS
+    ) -> None:
         self.work, self.kit, self.folder = work, kit, folder
         name = kit.name.lower() if num_files == 12 else f"{kit.name.lower()}_{num_files}"
-        self.name, self.rows, self.judge = name, learning_brand.asked(kit), load_judge()
+        self.rows, self.judge = learning_brand.asked(kit, seeds), load_judge()
+        self.clips_folder = work / f"{name}_clips_{len(seeds)}"
         self.workspace = learning_brand.prepare(work, name, kit, model, num_files)
-        real = learning_brand.clips_of(work / f"{name}_clips" / "real.npy", lambda: learning_brand.real_clips(kit, self.rows))
+        real = learning_brand.clips_of(self.clips_folder / "real.npy", lambda: learning_brand.real_clips(kit, self.rows))
         self.real, self.real_seen = real, look(self.judge, real)
         self.real_rows = [row for row in self.rows if row.is_brand and row.seed < 2]
         products = learning_brand.gallery(kit, self.rows)
@@ -50,7 +75,7 @@ class Proof:
         rows = [(row.text, row.seed) for row in self.rows]
         name = "base" if run is None else f"{run.name}-{adapter_sha256(run.adapter)[:12]}"
         adapter = None if run is None else run.adapter
-        path = self.work / f"{self.name}_clips" / f"{name}.npy"
+        path = self.clips_folder / f"{name}.npy"
         return learning_brand.clips_of(path, lambda: learning_brand.make_clips(self.folder, rows, SETTINGS, adapter))
 
     def raw(self, clips: np.ndarray, seen: Seen) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand, learning_scores
 from benchmarks.judge import AXES
-from benchmarks.learning_proof import means_of
+from benchmarks.learning_proof import Lines, means_of
 from benchmarks.learning_scores import Seen
 from data_tools.stage import ACME, KITS, describe
 from data_tools.stage.colours import NAMED
@@ -123,3 +123,14 @@ def test_means_are_over_brands_and_intervals_over_seeds() -> None:
     assert found["x"]["mean"] == 10
     assert found["x"]["±"] == pytest.approx(4.3027 * 10 / 3**0.5, rel=1e-3)
     assert found["y"] == {"mean": 4.0, "±": 0.0}
+
+
+def test_lines_are_kept_for_the_same_model_and_recipe_only(tmp_path: Path) -> None:
+    path, same = tmp_path / "learning_brands.json", {"model": "a" * 64, "recipe": "b" * 64}
+    Lines(path, same).add({"brand": "acme", "seed": 0, "x": 1.0})
+    again = Lines(path, same)
+    again.add({"brand": "acme", "seed": 1, "x": 2.0})
+    assert [line["x"] for line in Lines(path, same).lines] == [1.0, 2.0]
+    assert again.has(brand="acme", seed=1)
+    assert not again.has(brand="lumen", seed=1)
+    assert Lines(path, {**same, "recipe": "c" * 64}).lines == []
