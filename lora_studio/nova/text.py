@@ -23,7 +23,10 @@ class TextEncoder:
 
     @torch.no_grad()
     def encode(self, texts: list[str]) -> list[Tensor]:
-        """Last hidden states (n_i, D_text) of each text, on the encoder's device, in its precision; "" has no rows."""
+        """Last hidden states (n_i, D_text) of each text, on the encoder's device, in its precision; "" has no rows.
+
+        What goes beyond `max_rows` tokens is left out: `cut_off` tells what that is.
+        """
         return [self._encode(self.token_ids(text)[: self.max_rows]) for text in texts]
 
     def token_ids(self, text: str) -> list[int]:
