@@ -34,6 +34,7 @@ from lora_studio.nano.progress import Course, Progress
 from lora_studio.threads import share_cores
 
 RESULTS = Path(__file__).parent / "results"
+JUDGE: Final = RESULTS / "judge.safetensors"
 AXES: Final = {
     "shape": tuple(SHAPES),
     "colour": tuple(NAMED),
@@ -138,17 +139,21 @@ def judge_frames(judge: Judge, frames: np.ndarray) -> dict[str, Tensor]:
         return {axis: rows.softmax(-1) for axis, rows in judge(prepare(frames)).items()}
 
 
-def load_judge() -> Judge:
-    """The trained judge.
+def judge_file() -> Path:
+    """Where the trained judge lies.
 
     Raises:
         SystemExit: it was not trained yet.
     """
-    path = RESULTS / "judge.safetensors"
-    if not path.is_file():
-        raise SystemExit(f"{path} is missing: train the judge first with `python benchmarks/judge.py --lessons FOLDER`")
+    if not JUDGE.is_file():
+        raise SystemExit(f"{JUDGE} is missing: train the judge first with `python benchmarks/judge.py --lessons FOLDER`")
+    return JUDGE
+
+
+def load_judge() -> Judge:
+    """The trained judge; ends as `judge_file` does."""
     judge = Judge()
-    judge.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    judge.load_state_dict({name: value.float() for name, value in load_file(judge_file()).items()})
     return judge.eval()
 
 
@@ -181,7 +186,7 @@ def main() -> None:
     progress.advance(arguments.minutes, lambda step: loss_of(judge, stills, clips, course, step))
     progress.use_average()
     judge.cpu().eval()
-    save_file({name: value.half().contiguous() for name, value in judge.state_dict().items()}, RESULTS / "judge.safetensors")
+    save_file({name: value.half().contiguous() for name, value in judge.state_dict().items()}, JUDGE)
     told = {
         "steps": progress.step,
         "stills": len(stills) - HELD_BACK,

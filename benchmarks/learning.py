@@ -18,7 +18,7 @@ An index of 0 is the base with the same prompts and seeds, 100 is real footage o
 `ablation` and `data`: the same figures for variants of the recipe and for fewer or more films, one run each and half the clips.
 
 Writes benchmarks/results/learning_PART.json, line by line, and pictures (docs/pictures/learning_*.png) of vae, base and each brand.
-Goes on where it was stopped; lines and clips of another model, adapter, recipe or sampler are never taken for these.
+Goes on where it was stopped; lines of another model, recipe, sampler or judge are never taken for these.
 
 B clips, F frames, H W pixels.
 """
@@ -39,8 +39,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand
-from benchmarks.judge import AXES, RESULTS, answers_of, load_judge
-from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, strip_of, work_of
+from benchmarks.judge import AXES, RESULTS, answers_of, judge_file, load_judge
+from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, model_of, strip_of, work_of
 from benchmarks.learning_scores import brighter_sides, look, measured_colours
 from data_tools.stage import KITS
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH, Lesson, lesson
@@ -48,7 +48,6 @@ from data_tools.stage.render import render
 from lora_studio.files import sha256_file, write_json
 from lora_studio.nano.lessons import as_pixels, compose_caption
 from lora_studio.nova import weights
-from lora_studio.nova.weights import model_sha256
 from lora_studio.runs import Run
 from lora_studio.threads import share_cores
 from lora_studio.wall import dataset_clips
@@ -145,8 +144,10 @@ class Bench:
 
     def lines(self, part: str) -> Lines:
         """The part's table, with the lines that are there."""
-        same = {"model": model_sha256(self.folder), "settings": SETTINGS.model_dump(), "recipe": sha256_file(self.recipe)}
-        return Lines(RESULTS / f"learning_{part}.json", same)
+        used = {"recipe": sha256_file(self.recipe), "judge": sha256_file(judge_file())}
+        return Lines(
+            RESULTS / f"learning_{part}.json", {"model": model_of(self.folder), "settings": SETTINGS.model_dump(), **used}
+        )
 
     def proof(self, brand: str, num_files: int = 12, seeds: Sequence[int] = learning_brand.SEEDS) -> Proof:
         """The brand's footage and ruler."""
@@ -197,11 +198,12 @@ def prove_brands(bench: Bench, seeds: int) -> dict[str, Any]:
         proof = bench.proof(name) if missing else None
         for seed in missing:
             assert proof is not None
-            lines.add({"brand": name, "seed": seed, **bench.line(proof, f"seed-{seed}", [f"train.seed={seed}"])})
-            tell(lines.lines[-1])
+            line = bench.line(proof, f"seed-{seed}", [f"train.seed={seed}"])
             if seed == 0:
                 strip = strip_of(proof, proof.clips(Run(proof.workspace.runs / "seed-0")))
                 Image.fromarray(strip).save(PICTURES / f"learning_{name}.png")
+            lines.add({"brand": name, "seed": seed, **line})
+            tell(lines.lines[-1])
     return means_of(lines.lines)
 
 
@@ -240,7 +242,7 @@ def run_part(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What one part says in the end; all of it is in its file."""
     if arguments.part in ("vae", "base"):
         make = judge_vae if arguments.part == "vae" else judge_base
-        result = {"model": model_sha256(folder), **make(folder, arguments.count)}
+        result = {"model": model_of(folder), **make(folder, arguments.count)}
         write_json(RESULTS / f"learning_{arguments.part}.json", result)
         return result
     bench = Bench(folder, arguments.model, work_of(arguments.work, folder), arguments.recipe, arguments.brands)

@@ -27,13 +27,18 @@ SETTINGS: Final = SamplerSettings(num_steps=16, num_diffusion_steps=16, guidance
 
 def work_of(work: Path, folder: Path) -> Path:
     """Where footage, runs and clips of one model, sampled in one way, are kept: another model never meets them."""
-    return work / sha256_json([model_sha256(folder), SETTINGS.model_dump()])[:12]
+    return work / sha256_json([model_of(folder), SETTINGS.model_dump()])[:12]
+
+
+def model_of(folder: Path) -> str:
+    """Hash of all that makes a clip."""
+    return sha256_json([model_sha256(folder, part) for part in ("transformer", "vae", "text_encoder")])
 
 
 class Lines:
     """The lines of one part's table, written to its file one by one.
 
-    Lines of the file are kept as long as they are of the same model, sampler and recipe, on whatever machine they were measured.
+    Lines of the file are kept as long as model, sampler, recipe and judge are the same, on whatever machine they were measured.
     """
 
     def __init__(self, path: Path, same: dict[str, Any]) -> None:
