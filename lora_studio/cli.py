@@ -299,13 +299,15 @@ def _card(folder: Path, name: str) -> None:
 def _doctor() -> None:
     import torch
 
+    from lora_studio.precision import has_bf16
+
+    precision = "bf16" if has_bf16() else "float32"
     print(f"python {platform.python_version()} on {platform.platform()}")
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        precision = "bf16" if torch.cuda.is_bf16_supported() else "float32"
         print(f"device: {properties.name}, {properties.total_memory / 2**30:.1f} GiB, {precision}")
     else:
-        print(f"device: CPU, {torch.get_num_threads()} threads, float32 (no CUDA device: nova-nano runs, the 0.6B model is slow)")
+        print(f"device: CPU, {torch.get_num_threads()} threads, {precision} (no CUDA: nova-nano runs, the 0.6B model is slow)")
     for library in LIBRARIES:
         print(f"{library}: {_installed(library)}")
     for module in IMPORTED:

@@ -64,7 +64,7 @@ class TrainSection(Section):
     grad_accumulation: int = Field(default=1, ge=1)
     loss_repeat: int = Field(default=4, ge=1)  # noise draws per masked clip (NOVA trains with 4)
     seed: int = Field(default=0, ge=0)
-    precision: Literal["auto", "float32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else float32
+    precision: Literal["auto", "float32", "bf16"] = "auto"  # auto: bf16 where the GPU or CPU computes in it, else float32
     gradient_checkpointing: bool = False
     checkpoint_every: int = Field(default=100, ge=1)
     validate_every: int = Field(default=100, ge=1)

@@ -17,7 +17,7 @@ FLOORS = {
     "lora_studio": 0, "lora_studio.errors": 0, "lora_studio.files": 0, "lora_studio.settings": 0, "lora_studio.threads": 0,
     "lora_studio.recipe": 1, "lora_studio.records": 1, "lora_studio.brand": 1, "lora_studio.workspace": 1,
     "lora_studio.runs": 1, "lora_studio.wall": 1, "lora_studio.taxonomy": 0,
-    "lora_studio.video": 2, "lora_studio.vision": 2,
+    "lora_studio.video": 2, "lora_studio.vision": 2, "lora_studio.precision": 2,
     "lora_studio.nova": 3,
     "lora_studio.adapters": 4,
     "lora_studio.training": 5, "lora_studio.generation": 5, "lora_studio.consistency": 5,

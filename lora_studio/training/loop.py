@@ -22,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from lora_studio.errors import TrainingError
+from lora_studio.precision import has_bf16
 from lora_studio.recipe import Recipe, TrainSection
 from lora_studio.runs import Run
 from lora_studio.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
@@ -37,10 +38,9 @@ logger = logging.getLogger(__name__)
 def start_accelerator(section: TrainSection) -> Accelerator:
     """The device, the precision and the processes of a run.
 
-    `auto` precision is bf16 on GPUs that have it, else float32.
+    `auto` precision is bf16 on GPUs and CPUs that compute in it, else float32.
     """
-    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    use_bf16 = section.precision == "bf16" or (section.precision == "auto" and has_bf16)
+    use_bf16 = section.precision == "bf16" or (section.precision == "auto" and has_bf16())
     torch.set_flush_denormal(True)  # without it AdamW's square roots of denormals take a sixth of a step on a CPU
     accelerator = Accelerator(mixed_precision="bf16" if use_bf16 else "no")
     if accelerator.device.type == "cpu" and os.environ.get("OMP_NUM_THREADS") == "1" and "ACCELERATE_MIXED_PRECISION" in os.environ:
