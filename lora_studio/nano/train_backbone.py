@@ -50,6 +50,7 @@ class BackboneCourse(Course):
     blank_share: float = Field(default=0.3, ge=0, le=1)  # of the steps: nothing is visible
     least_hidden: float = Field(default=0.2, gt=0, le=1)  # of the patches in all other steps: drawn evenly from here to all
     small_share: float = Field(default=0.35, gt=0, le=1)  # of the lessons whose product is a dot or has no outline
+    context_noise: float = Field(default=0.3, ge=0)  # most of it in what is visible; of a channel's deviation
     outlook: float = Field(default=1.0, ge=0)  # weight of the error of the video encoder's linear reading
 
 
@@ -110,6 +111,17 @@ def draw_lesson(lessons: Lessons, small_share: float, chance: random.Random) -> 
             return index
 
 
+def blurred(latents: Tensor, most: float, chance: random.Random) -> Tensor:
+    """(B, C, T, H, W) latents with noise, for each clip of any strength from none to `most` of a channel's deviation.
+
+    What the model has painted is never quite right; one that was only ever shown perfect patches goes astray among its own.
+    """
+    generator = torch.Generator().manual_seed(chance.getrandbits(60))
+    strength = most * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
+    noise = strength * torch.randn(latents.shape, generator=generator)
+    return latents + noise.to(latents.device) * latents.std(dim=(0, 2, 3, 4), keepdim=True)
+
+
 def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, clips: Latents) -> dict[str, Tensor]:
     """The loss of one step; all chance in it follows from the step."""
     chance = random.Random(f"{course.seed}/{step}")
@@ -126,7 +138,8 @@ def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, cl
     with torch.autocast(latents.device.type, torch.bfloat16):
         text = pupil.encode(captions)
         flow = torch.full((count,), MOTION_FLOW, device=latents.device)
-        losses = training_loss(pupil.transformer, FlowMatchScheduler(shift=1.0), latents, text, flow, draws)
+        shown = blurred(latents, course.context_noise, chance)
+        losses = training_loss(pupil.transformer, FlowMatchScheduler(shift=1.0), latents, text, flow, draws, shown=shown)
         outlook = pupil.outlook_error(latents)
     return {"clips" if moving else "stills": losses.total, "outlook": course.outlook * outlook}
 

@@ -82,6 +82,7 @@ def training_loss(
     draws: Draws,
     is_prior: Tensor | None = None,
     teacher: Callable[..., Tensor] | None = None,
+    shown: Tensor | None = None,
 ) -> Losses:
     """The loss of one batch.
 
@@ -94,7 +95,9 @@ def training_loss(
         draws: of these samples.
         is_prior: (B,) bool: samples whose target is what `teacher` predicts, and not the clip.
         teacher: called as the transformer is, with these samples alone.
+        shown: (B, C, T, H, W), what the transformer sees in place of `latents`, which stay the target.
     """
+    shown = latents if shown is None else shown
     patch = math.isqrt(draws.noise.shape[-1] // latents.shape[1])
     kept_ids, predicted_ids = split_order(draws.order.to(latents.device), draws.ratio)  # (B, T, K), (B, T, M)
     clean = gather_patches(patchify(latents.transpose(1, 2), patch), predicted_ids)  # (B, T, M, P)
@@ -103,11 +106,11 @@ def training_loss(
     index = scheduler.index_from_normal(draws.time.to(latents.device).gather(-1, again))  # (G, B, T, M)
     noisy = scheduler.add_noise(clean, noise, index)
     times, target = scheduler.timesteps(index), scheduler.target(clean, noise, index)
-    prediction = transformer(latents, text, motion_flow, kept_ids, predicted_ids, noisy, times)
+    prediction = transformer(shown, text, motion_flow, kept_ids, predicted_ids, noisy, times)
     if teacher is not None and is_prior is not None and bool(is_prior.any()):
         rows = is_prior.nonzero().flatten()
         flow = motion_flow[rows] if motion_flow is not None else None
-        asked = (latents[rows], [text[int(row)] for row in rows], flow, kept_ids[rows], predicted_ids[rows], noisy[:, rows])
+        asked = (shown[rows], [text[int(row)] for row in rows], flow, kept_ids[rows], predicted_ids[rows], noisy[:, rows])
         target = target.index_copy(1, rows, teacher(*asked, times[:, rows]).to(target.dtype))
     errors = (prediction.float() - target).square()
     per_frame = errors.mean(dim=(0, 1, 3, 4))  # (T,)

@@ -182,6 +182,17 @@ def test_lessons_without_an_outline_are_shown_less_often() -> None:
     assert drawn.count(1) / drawn.count(0) == pytest.approx(0.25, abs=0.05)
 
 
+def test_visible_patches_get_noise_of_their_channels_size() -> None:
+    sizes = torch.tensor([1.0, 0.2])[:, None, None, None]
+    latents = sizes * torch.randn(64, 2, 1, 16, 24, generator=torch.Generator().manual_seed(0))
+    noise = train_backbone.blurred(latents, 0.3, random.Random(0)) - latents
+    strengths = noise.std(dim=(2, 3, 4)) / latents.std(dim=(0, 2, 3, 4))  # (64, 2)
+    assert strengths.min() < 0.02
+    assert 0.28 < strengths.max() < 0.33
+    assert strengths[:, 0] == pytest.approx(strengths[:, 1], rel=0.2)
+    assert torch.equal(train_backbone.blurred(latents, 0.0, random.Random(0)), latents)
+
+
 def test_the_pupil_reads_as_the_text_encoder_does(work: Path) -> None:
     text = weights.load_text(work / "model")
     pupil = train_backbone.Pupil(work / "model")

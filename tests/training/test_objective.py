@@ -1,6 +1,7 @@
 """The training loss: equal to the published one on recorded draws; the same however samples are batched."""
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -145,3 +146,20 @@ def test_the_base_teaches_prior_samples_and_no_others() -> None:
     assert min(first, second) > 0.2 * none
     assert first + second == pytest.approx(none, rel=1e-5)
     assert total([True, True], 1.0) == pytest.approx(3, rel=1e-5)  # of three frames
+
+
+@torch.no_grad()
+def test_what_is_shown_can_differ_from_what_is_asked_for() -> None:
+    """A model that ignores what it sees has the same loss whatever is shown; one that looks has another."""
+    recording = Recording("abs_nomix")
+    draws, schedule, _ = _replayed(recording, "fm")
+    model, text, clips = recording.transformer(), [recording["in.text0"], recording["in.text1"]], recording["in.x"]
+
+    def total(network: Callable[..., torch.Tensor], shown: torch.Tensor | None) -> float:
+        return training_loss(network, schedule, clips, text, FLOW, draws, shown=shown).total.item()  # type: ignore[arg-type]
+
+    def blind(_shown: torch.Tensor, *question: object) -> torch.Tensor:
+        return model(clips, *question)
+
+    assert total(blind, torch.zeros_like(clips)) == total(model, None) == total(model, clips)
+    assert total(model, torch.zeros_like(clips)) != total(model, None)
