@@ -5,7 +5,6 @@ prompt sheet, adapter or sampler setting stay on disk, but they are not current:
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import ValidationError
@@ -48,12 +47,6 @@ def base_caveat(workspace: Workspace) -> str:
     """What everyone who looks at takes must know of the base they come from; empty for a published model or no dataset."""
     if not (workspace.dataset / "manifest.json").is_file() or read_manifest(workspace)["model"] != "nano":
         return ""
-    card = Path(__file__).parent / "assets" / "nova_nano" / "card.md"
-    if card.is_file() and "UNTRAINED" in card.read_text(encoding="utf-8"):
-        return (
-            "The base is nova-nano, whose weights are untrained: its takes are noise, so a difference here is one between kinds "
-            "of noise and none says how the published model would look."
-        )
     return (
         "The base is nova-nano, the tiny model that comes with the package: its takes show that the path works, "
         "not what the published model can do."

@@ -15,7 +15,7 @@ from lora_studio.runs import Run, RunState, run_named
 from lora_studio.wall import Clip
 from lora_studio.workspace import Workspace
 
-BASE = Base("nano", "b" * 64, ClipShape(num_frames=9, fps=12.0, height=128, width=192, latent=(4, 3, 16, 24)))
+BASE = Base("nano", "b" * 64, ClipShape(num_frames=9, fps=12.0, height=128, width=192, latent=(8, 3, 16, 24)))
 REAL = {"cup": Clip("clip-c", "shot-c", 0.0, "", ""), "bottle": Clip("clip-d", "shot-d", 0.0, "", "")}
 SETTINGS = {"num_steps": 4, "guidance": 5.0}
 

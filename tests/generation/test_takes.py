@@ -39,7 +39,7 @@ def train_run(workspace: Workspace, name: str, seed: int) -> None:
     attached = attach_adapter(weights.load_transformer(folder), AdapterSection(rank=2, alpha=8.0), seed=seed)
     generator = torch.Generator().manual_seed(seed)
     for parameter in adapter_parameters(attached.model).values():
-        parameter.data.normal_(0, 0.3, generator=generator)
+        parameter.data.normal_(0, 0.1, generator=generator)
     run = run_named(workspace, name)
     digest = save_adapter(attached.model, run.adapter, {})
     state = finish_run(workspace, name)

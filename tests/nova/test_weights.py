@@ -27,7 +27,7 @@ def _change_config(path: Path, **changes: object) -> None:
 def test_the_shipped_set_is_small_and_whole() -> None:
     assert sum(path.stat().st_size for path in NANO.rglob("*") if path.is_file()) < 24_000_000
     shape = weights.clip_shape(NANO)
-    assert (shape.num_frames, shape.fps, shape.height, shape.width, shape.latent) == (9, 12.0, 128, 192, (4, 3, 16, 24))
+    assert (shape.num_frames, shape.fps, shape.height, shape.width, shape.latent) == (9, 12.0, 128, 192, (8, 3, 16, 24))
     model = weights.load_transformer(NANO)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -62,7 +62,7 @@ def test_missing_and_leftover_keys_are_named(copy: Path) -> None:
 
 def test_other_shapes_are_named(copy: Path) -> None:
     _change_config(copy / "transformer" / "config.json", text_token_dim=64)
-    with pytest.raises(ModelError, match=r"text_embed.proj.weight is \[128, 128\], not \[128, 64\]"):
+    with pytest.raises(ModelError, match=r"text_embed.proj.weight is \[192, 128\], not \[192, 64\]"):
         weights.load_transformer(copy)
 
 

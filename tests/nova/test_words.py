@@ -28,7 +28,7 @@ CONFIG: list[tuple[str, Any, str]] = [
     ("num_attention_heads", 128, r"num_key_value_heads|partial_rotary_factor"),
     ("hidden_size", 64, r"embed_tokens\.weight is \[1536, 128\], not \[1536, 64\]|hidden_size"),
     ("vocab_size", 1600, r"embed_tokens\.weight is \[1536, 128\], not \[1600, 128\]"),
-    ("vocab_size", 1000, r"vocab_size must be at least 1527, .*, got 1000"),
+    ("vocab_size", 1000, r"vocab_size must be at least 1535, .*, got 1000"),
     ("pad_token_id", 99_999, r"pad_token_id must be null or less than vocab_size \(1536\), got 99999"),
     ("intermediate_size", 256, r"mlp\.fc1\.bias is \[512\], not \[256\]"),
 ]
