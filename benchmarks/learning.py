@@ -54,7 +54,7 @@ from lora_studio.wall import dataset_clips
 
 SCALES: Final = ("medium_wide", "medium", "medium_close_up")  # where a shape can be told and all of it is in the picture
 SIDES: Final = ("side_left", "side_right")
-UNSEEN: Final = 1_000_000  # lessons from this number on are never trained on
+UNSEEN: Final = 2_000_000  # lessons from 1,000,000 on are never trained on; the first of them settled how the base is sampled
 PICTURES: Final = Path(__file__).parents[1] / "docs" / "pictures"
 
 
