@@ -102,10 +102,13 @@ def _is_video_name(name: str) -> bool:
 
 def is_unchanged(record: Footage | None, path: Path) -> bool:
     """Whether a file still has the size and date it was taken in with."""
-    if record is None:
-        return False
-    stat = path.stat()
-    return (record.size_bytes, record.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    return record is not None and (record.size_bytes, record.mtime_ns) == _stamp(path)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and date; of the link itself where it leads nowhere."""
+    stat = path.stat() if path.exists() else path.lstat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _must_be_read(workspace: Workspace, known: dict[str, Footage], path: Path) -> bool:
@@ -147,22 +150,22 @@ def _work_through(workspace: Workspace, catalog: Catalog, finder: RightsFinder, 
 
 
 def _task(workspace: Workspace, path: Path, taken: list[str]) -> workers.Task:
-    stat = path.stat()
     arguments = {"path": str(path), "shots": str(workspace.shots), "taken": taken}
-    return workers.Task(workspace.relative(path), arguments, silence_s=120 + stat.st_size / _HASHING_BYTES_PER_S)
+    return workers.Task(workspace.relative(path), arguments, silence_s=120 + _stamp(path)[0] / _HASHING_BYTES_PER_S)
 
 
 def _judge(workspace: Workspace, finder: RightsFinder, taken: dict[str, Footage], outcome: workers.Outcome) -> Footage:
     path = workspace.absolute(outcome.key)
-    stat = path.stat()
+    size_bytes, mtime_ns = _stamp(path)
     value = outcome.value or {}
-    sha256 = value.get("sha256") or files.sha256_file(path)
+    sha256, reason = value.get("sha256", ""), outcome.failure or value.get("refusal")
+    footage_id = (sha256 or files.sha256_json([outcome.key, size_bytes, mtime_ns]))[:16]  # not every file can be read through
     identity: dict[str, Any] = {
-        "footage_id": sha256[:16], "sha256": sha256, "path": outcome.key, "size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns,
+        "footage_id": footage_id, "sha256": sha256, "path": outcome.key, "size_bytes": size_bytes, "mtime_ns": mtime_ns,
         "rights": finder.of(path),
     }  # fmt: skip
-    if outcome.failure is not None:
-        return Footage(**identity, status="quarantined", reason=outcome.failure)
+    if reason is not None:
+        return Footage(**identity, status="quarantined", reason=reason)
     first = taken.get(sha256[:16])
     if first is None:
         return Footage(**identity, status="usable", **value["facts"])

@@ -27,18 +27,29 @@ def take_in(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any]:
         beat: told the share of the work done.
 
     Returns:
-        `sha256`, `facts` (fields of Footage), `shots` (fields of Shot, `path` absolute).
-
-    Raises:
-        MediaError: the file cannot be used; the message is the reason.
+        `sha256` ("" when the file cannot be read through) and, unless its content is taken already, either `refusal` (why the
+        file cannot be used) or `facts` (fields of Footage) and `shots` (fields of Shot, `path` absolute).
     """
-    path = Path(arguments["path"])
+    path, sha256 = Path(arguments["path"]), ""
     try:
-        sha256 = files.sha256_file(path)
+        sha256 = _hash(path)
+        return {"sha256": sha256} if sha256[:16] in arguments["taken"] else _read(path, sha256, Path(arguments["shots"]), beat)
+    except MediaError as refusal:
+        return {"sha256": sha256, "refusal": str(refusal)}
+
+
+def _hash(path: Path) -> str:
+    if path.is_symlink() and not path.exists():
+        raise MediaError(f"{path.name}: a link to {path.readlink()}, which is not there")
+    if not path.is_file():
+        raise MediaError(f"{path.name}: not a file but a pipe, a socket or a device")
+    try:
+        return files.sha256_file(path)
     except OSError as fault:
         raise MediaError(f"{path.name}: cannot be read ({fault.strerror})") from None
-    if sha256[:16] in arguments["taken"]:
-        return {"sha256": sha256}
+
+
+def _read(path: Path, sha256: str, folder: Path, beat: workers.Beat) -> dict[str, Any]:
     info = video.probe(path)
     _refuse(path, info)
 
@@ -48,16 +59,17 @@ def take_in(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any]:
             beat(min(1.0, done + 0.5 * (time_s - info.start_s) / info.duration_s))
             yield time_s, frame
 
-    walk = shots.find_shots(frames(), info.time_base, info.fps)
+    with video.complaints() as heard:
+        walk = shots.find_shots(frames(), info.time_base, info.fps)
     fields = []
     for index, span in enumerate(walk.spans):
         shot_id = files.sha256_json([sha256[:16], span.start_pts, span.end_pts, normalise.VERSION])[:16]
-        target = Path(arguments["shots"]) / f"{shot_id}.mp4"
+        target = folder / f"{shot_id}.mp4"
         start_s, end_s = (float(Fraction(pts) * info.time_base) for pts in (span.start_pts, span.end_pts))
         if not target.is_file():
             normalise.normalise_shot(frames(start_s, end_s), target, start_s, end_s, info.fps, walk.crop)
         fields.append({"shot_id": shot_id, "index": index, **_span_facts(span, info), **_clip_facts(target)})
-    return {"sha256": sha256, "facts": _facts(info, walk), "shots": fields}
+    return {"sha256": sha256, "facts": _facts(info, walk, heard), "shots": fields}
 
 
 def _refuse(path: Path, info: video.VideoInfo) -> None:
@@ -69,11 +81,14 @@ def _refuse(path: Path, info: video.VideoInfo) -> None:
         raise MediaError(f"{path.name}: {float(info.fps):g} frames per second; {_FPS_RANGE[0]} to {_FPS_RANGE[1]} are taken in")
 
 
-def _facts(info: video.VideoInfo, walk: shots.Walk) -> dict[str, Any]:
+def _facts(info: video.VideoInfo, walk: shots.Walk, heard: list[str]) -> dict[str, Any]:
+    warnings = [*info.warnings, *(["black bars removed"] if any(walk.crop) else [])]
+    if heard:
+        warnings.append(f'the decoder complained ({len(heard)} times, first: "{heard[0]}"): look at the pictures')
     return {
         "codec": info.codec, "pixel_format": info.pixel_format, "width": info.width, "height": info.height,
         "fps": float(info.fps), "duration_s": info.duration_s, "rotation": info.rotation,
-        "warnings": [*info.warnings, *(["black bars removed"] if any(walk.crop) else [])],
+        "warnings": warnings,
     }  # fmt: skip
 
 

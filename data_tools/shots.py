@@ -19,6 +19,7 @@ _MIN_SHOT_S = 0.5
 _BLACK_LUMA = 20.0  # of 255; the 99th percentile of a black frame stays under it
 _BAR_LUMA = 28  # of 255; compression noise in a bar stays under it
 _PICTURE_LUMA = 40
+_GREY_RANGE = 16  # of 255, between a pixel's channels
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def find_shots(
 def _small_bgr(frame: np.ndarray) -> np.ndarray:
     scale = _DETECTOR_SHORT_SIDE / min(frame.shape[:2])
     small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame
-    return np.ascontiguousarray(small[..., ::-1])
+    highest, lowest = small.max(axis=2), small.min(axis=2)
+    is_grey = (highest - lowest < _GREY_RANGE)[..., None]  # the hue of what is nearly grey is noise, and jumps at key frames
+    return np.ascontiguousarray(np.where(is_grey, highest[..., None], small[..., ::-1]))
 
 
 def _spans(seen: _Seen, end_pts: int, time_base: Fraction) -> tuple[Span, ...]:

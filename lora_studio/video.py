@@ -17,8 +17,10 @@ from typing import Any
 import av
 import av.error
 import av.filter
+import av.logging
 import cv2
 import numpy as np
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation
 
@@ -73,6 +75,8 @@ def probe(path: Path) -> VideoInfo:
                 num_packets += 1
                 if packet.pts is not None:
                     pts.append(packet.pts)
+        if num_packets and not pts:
+            raise MediaError(f"{path.name}: a raw stream, which holds no times: wrap it in a container at its frame rate")
         container.seek(0)
         frame = next(iter(_decode(container, stream, path)), None)
         if frame is None:
@@ -106,20 +110,50 @@ def _warnings(container: Any, stream: Any, frame: VideoFrame, pts: list[int], nu
     found = []
     if stream.frames and num_packets < stream.frames:
         found.append(f"truncated: the header promises {stream.frames} frames, {num_packets} are there")
+    elif lost_s := _lost_s(container, stream, pts):
+        promised_s = container.duration / 1e6
+        found.append(f"truncated: the header promises {promised_s:.1f} s, {promised_s - lost_s:.1f} s are there")
     if pts and stream.start_time is not None and pts[0] < stream.start_time:
         found.append("trimmed by an edit list")
     gaps = [float((b - a) * stream.time_base) for a, b in itertools.pairwise(pts)]
     if gaps and max(gaps) - min(gaps) > 2 * _TICK_S:
         found.append("variable frame rate")
-    if len(container.streams.video) > 1:
-        found.append(f"{len(container.streams.video)} video streams; the best one is used")
+    if len(_pictures(container)) > 1:
+        found.append(f"{len(_pictures(container))} video streams; the largest picture is used")
     if stream.sample_aspect_ratio not in (None, 0, 1):
         found.append(f"pixels are not square ({stream.sample_aspect_ratio})")
     if frame.interlaced_frame:
         found.append("interlaced")
-    if frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb:
+    if frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb and len(frame.format.components) > 1:
         found.append(f"colour matrix not stated; {'BT.709' if frame.height >= 720 else 'BT.601'} assumed")
     return tuple(found)
+
+
+def _lost_s(container: Any, stream: Any, pts: list[int]) -> float:
+    """Seconds between the last picture and the end that the header promises; 0 where sound may merely go on for a little longer."""
+    if not pts or not container.duration:
+        return 0.0
+    first = pts[0] if stream.start_time is None else stream.start_time
+    lost_s = float(container.duration / 1e6 - (pts[-1] - first) * stream.time_base)
+    return lost_s if lost_s > max(1.0, 0.1 * container.duration / 1e6) else 0.0
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """Collects what FFmpeg says while the block runs: warnings of decoders, and errors of all else, in the order they came.
+
+    A decoder that paints over damage often says so here and nowhere else. Counts for the whole process: for a child that reads
+    one file.
+    """
+    heard: list[str] = []
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture(local=False) as log:
+            yield heard
+        heard += [text.strip() for level, name, text in log if name in av.codecs_available or level <= av.logging.ERROR]
+    finally:
+        av.logging.set_level(before)
 
 
 def iterate_frames(
@@ -143,10 +177,10 @@ def iterate_frames(
         base = Fraction(stream.time_base or Fraction(1, 25))
         if start_s is not None:
             container.seek(max(0, round(start_s / base)), stream=stream)
-        step = 1 / Fraction(stream.average_rate or 25)
-        for index, frame in enumerate(_deinterlace(_decode(container, stream, path), stream)):
-            ticks = frame.time_base or base  # a filter may count in ticks of its own
-            time_s = float(frame.pts * ticks) if frame.pts is not None else float(index * step)
+        for frame in _deinterlace(_one_size(_decode(container, stream, path), path), stream):
+            if frame.pts is None:
+                raise MediaError(f"{path.name}: a frame without a time; wrap the stream anew at its frame rate")
+            time_s = float(frame.pts * (frame.time_base or base))  # a filter may count in ticks of its own
             if start_s is not None and time_s < start_s - float(base) / 2:
                 continue
             if end_s is not None and time_s > end_s - float(base) / 2:
@@ -163,9 +197,9 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         container = av.open(str(path), options={"protocol_whitelist": "file", "format_whitelist": _FORMATS})
     except av.error.FFmpegError as fault:
-        raise MediaError(f"{path.name}: not a video that can be read ({_reason(fault)})") from None
+        raise MediaError(f"{path.name}: {_no_video(path) or 'not a video that can be read'} ({_reason(fault)})") from None
     with container:
-        stream: Any = container.streams.best("video")
+        stream: Any = max(_pictures(container), key=lambda one: one.width * one.height, default=None)  # the first of the largest
         if stream is None:
             raise MediaError(f"{path.name}: there is no video stream in it")
         if stream.codec_context is None:
@@ -176,14 +210,39 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, stream
 
 
+def _no_video(path: Path) -> str | None:
+    with path.open("rb") as file:
+        is_mp4 = file.read(8)[4:] == b"ftyp"
+    return "its index is not there: the recording was never closed, or the copy broke off" if is_mp4 else None
+
+
+def _pictures(container: Any) -> list[Any]:
+    """The video streams that move: cover art is none."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
 def _decode(container: Any, stream: Any, path: Path) -> Iterator[VideoFrame]:
     last_s = 0.0
     try:
         for frame in container.decode(stream):
             last_s = frame.time if frame.time is not None else last_s
+            if frame.is_corrupt:
+                raise MediaError(f"{path.name}: damaged, the picture at {last_s:.2f} s is not whole")
             yield frame
     except av.error.FFmpegError as fault:
         raise MediaError(f"{path.name}: damaged, decoding fails after {last_s:.2f} s ({_reason(fault)})") from None
+
+
+def _one_size(frames: Iterator[VideoFrame], path: Path) -> Iterator[VideoFrame]:
+    size = None
+    for frame in frames:
+        size = size or (frame.width, frame.height)
+        if (frame.width, frame.height) != size:
+            raise MediaError(
+                f"{path.name}: the picture changes its size from {size[0]}x{size[1]} to {frame.width}x{frame.height} "
+                f"after {frame.time or 0.0:.2f} s; export the parts as files of their own"
+            )
+        yield frame
 
 
 def _reason(fault: av.error.FFmpegError) -> str:

@@ -202,4 +202,4 @@ def test_real_clips_are_probed_upright_or_refused():
         assert (info.width, info.height, info.rotation) == (320, 568, rotation)
     with pytest.raises(MediaError, match=r"damaged, decoding fails after 2\.\d+ s"):
         list(video.iterate_frames(REAL / "corrupted.mp4", short_side=64))
-    assert video.probe(REAL / "nasa_two_streams.mp4").warnings == ("2 video streams; the best one is used",)
+    assert video.probe(REAL / "nasa_two_streams.mp4").warnings == ("2 video streams; the largest picture is used",)

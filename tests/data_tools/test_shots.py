@@ -25,6 +25,12 @@ def test_one_shot_stays_one_shot_however_fast_the_camera():
     assert spans_in_frames(move(texture(1), 40, right=60, zoom=30)) == [(0, 40)]
 
 
+def test_grey_that_shimmers_is_no_cut():
+    film = np.full((40, 96, 160, 3), (128, 128, 131), np.uint8)
+    film[20:] = (131, 128, 128)  # what compression leaves of a grey backdrop: a hue that jumps
+    assert spans_in_frames(film) == [(0, 40)]
+
+
 def test_a_fade_through_black_parts_shots_and_belongs_to_neither():
     fade = np.concatenate([np.ones(20), np.linspace(1, 0, 10), np.zeros(6), np.linspace(0, 1, 10), np.ones(20)])
     film = (move(texture(2), len(fade)) * fade[:, None, None, None]).astype(np.uint8)
