@@ -9,6 +9,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from lora_studio import video
 from lora_studio.errors import MediaError
+from lora_studio.video import pick
 
 COLOURS = np.array(
     [[215, 38, 61], [244, 241, 232], [27, 153, 139], [20, 20, 20], [0, 120, 200], [255, 200, 0], [128, 128, 128], [255, 255, 255]],
@@ -33,7 +34,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_colours_survive_in_both_readers(clip: Path):
-    for read in (video._read_decord, video._read_pyav):
+    for read in (pick._read_decord, pick._read_pyav):
         frame = read(clip, [0.25])[0]
         shown = frame[8, 12::24]
         delta = deltaE_ciede2000(rgb2lab(shown / 255), rgb2lab(COLOURS / 255))
@@ -52,7 +53,7 @@ def test_the_file_says_bt709_and_holds_no_metadata(clip: Path):
 
 def test_readers_agree_pixel_by_pixel(clip: Path):
     times = [0.0, 0.4, 0.1, 0.4, 11 / 24]
-    assert np.array_equal(video._read_decord(clip, times), video._read_pyav(clip, times))
+    assert np.array_equal(pick._read_decord(clip, times), pick._read_pyav(clip, times))
 
 
 def test_a_time_gives_the_frame_shown_then(clip: Path):
@@ -108,7 +109,7 @@ def test_files_that_are_no_video_say_so(tmp_path: Path, name: str, content: byte
 def test_a_missing_file_and_a_late_time_are_errors(clip: Path, tmp_path: Path):
     with pytest.raises(MediaError, match="no such file"):
         video.read_frames(tmp_path / "none.mp4", [0.0])
-    for read in (video._read_decord, video._read_pyav):
+    for read in (pick._read_decord, pick._read_pyav):
         with pytest.raises(MediaError, match=r"ends at 0\.5"):
             read(clip, [2.0])
     with pytest.raises(MediaError, match="count from the first frame"):
