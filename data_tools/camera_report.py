@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_tools.rights import folders_above, taken_in_folders
+from data_tools.beside import folders_above, taken_in_folders
 from lora_studio.errors import FootageError
 from lora_studio.records import Footage, Shot
 from lora_studio.taxonomy import AXES, UNKNOWN

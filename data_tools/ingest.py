@@ -13,8 +13,10 @@ from typing import Any
 from tqdm import tqdm
 
 from data_tools import workers
+from data_tools.beside import remember_folder
 from data_tools.catalog import Catalog, ShotRow
-from data_tools.rights import RightsFinder, remember_folder
+from data_tools.colour import ColourFinder
+from data_tools.rights import RightsFinder
 from lora_studio import files
 from lora_studio.errors import FootageError
 from lora_studio.records import Footage, Shot
@@ -44,20 +46,21 @@ def ingest_folder(workspace: Workspace, folder: Path) -> Ledger:
     """Takes in every video file below a folder.
 
     Raises:
-        FootageError: no such folder, or no video file in it.
+        FootageError: no such folder, no video file in it, or a colour.toml in it is wrong.
         RightsError: a rights.toml in it is wrong.
     """
     folder = Path(os.path.abspath(folder.expanduser()))
     paths = find_videos(workspace, folder)
     catalog = Catalog(workspace)
     remember_folder(workspace, folder)
-    finder = RightsFinder(workspace)
+    finder, colours = RightsFinder(workspace), ColourFinder(workspace)
     known = {record.path: record for record in catalog.footage()}
-    new = [path for path in paths if _must_be_read(workspace, known, path)]
+    stated = {path: colours.of(path) for path in paths}
+    new = [path for path in paths if _must_be_read(workspace, known, path, key_of(stated[path]))]
     for left_over in workspace.shots.glob(".*.tmp.mp4"):
         left_over.unlink()
     if new:
-        _work_through(workspace, catalog, finder, new)
+        _work_through(workspace, catalog, finder, {path: stated[path] for path in new})
     stored = {workspace.relative(path) for path in paths}
     records = [record for record in catalog.footage() if record.path in stored]
     refreshed = [finder.refresh(record) for record in records]
@@ -111,10 +114,10 @@ def _stamp(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _must_be_read(workspace: Workspace, known: dict[str, Footage], path: Path) -> bool:
-    """Whether a file is new or changed, or was set aside as the copy of a file that is not there any more."""
+def _must_be_read(workspace: Workspace, known: dict[str, Footage], path: Path, colour_stated: str) -> bool:
+    """Whether a file or what is stated of its colours is new or changed, or its original is not there any more."""
     record = known.get(workspace.relative(path))
-    if record is None or not is_unchanged(record, path):
+    if record is None or not is_unchanged(record, path) or record.colour_stated != colour_stated:
         return True
     if record.status == "usable" or not record.reason.startswith(_COPY):
         return False
@@ -130,18 +133,18 @@ def _still_holds(workspace: Workspace, record: Footage) -> bool:
     return is_unchanged(record, path) if path.is_file() else not path.parent.is_dir()
 
 
-def _work_through(workspace: Workspace, catalog: Catalog, finder: RightsFinder, paths: list[Path]) -> None:
+def _work_through(workspace: Workspace, catalog: Catalog, finder: RightsFinder, stated: dict[Path, dict[str, Any]]) -> None:
     from data_tools.intake import take_in  # imports decoders, which a second run does not need
 
     taken = {record.footage_id: record for record in catalog.footage() if record.status == "usable"}
-    tasks = [_task(workspace, path, sorted(taken)) for path in paths]
+    tasks = [_task(workspace, path, colour, taken) for path, colour in stated.items()]
     with tqdm(total=len(tasks), desc="ingest", bar_format=_BAR) as bar:
 
         def progress(done: float) -> None:
             bar.update(done - bar.n)
 
         for outcome in workers.run_supervised(take_in, tasks, workers.num_workers(), progress):
-            record = _judge(workspace, finder, taken, outcome)
+            record = _judge(workspace, finder, taken, outcome, key_of(stated[workspace.absolute(outcome.key)]))
             if record.status == "usable":
                 taken[record.footage_id] = record
                 _put_new_shots(workspace, catalog, record, (outcome.value or {}).get("shots", []))
@@ -149,12 +152,23 @@ def _work_through(workspace: Workspace, catalog: Catalog, finder: RightsFinder, 
             progress(bar.n)
 
 
-def _task(workspace: Workspace, path: Path, taken: list[str]) -> workers.Task:
-    arguments = {"path": str(path), "shots": str(workspace.shots), "taken": taken}
+def key_of(stated: dict[str, Any]) -> str:
+    """What colour.toml says of a file, in one word that changes with it."""
+    return str(stated.get("sha256") or stated.get("space", ""))
+
+
+def _task(workspace: Workspace, path: Path, colour: dict[str, Any], taken: dict[str, Footage]) -> workers.Task:
+    done = sorted(footage_id for footage_id, record in taken.items() if record.colour_stated == key_of(colour))
+    arguments = {
+        "path": str(path), "shots": str(workspace.shots), "cubes": str(workspace.catalog / "cubes"), "colour": colour,
+        "taken": done,
+    }  # fmt: skip
     return workers.Task(workspace.relative(path), arguments, silence_s=120 + _stamp(path)[0] / _HASHING_BYTES_PER_S)
 
 
-def _judge(workspace: Workspace, finder: RightsFinder, taken: dict[str, Footage], outcome: workers.Outcome) -> Footage:
+def _judge(
+    workspace: Workspace, finder: RightsFinder, taken: dict[str, Footage], outcome: workers.Outcome, colour_stated: str
+) -> Footage:
     path = workspace.absolute(outcome.key)
     size_bytes, mtime_ns = _stamp(path)
     value = outcome.value or {}
@@ -162,12 +176,12 @@ def _judge(workspace: Workspace, finder: RightsFinder, taken: dict[str, Footage]
     footage_id = (sha256 or files.sha256_json([outcome.key, size_bytes, mtime_ns]))[:16]  # not every file can be read through
     identity: dict[str, Any] = {
         "footage_id": footage_id, "sha256": sha256, "path": outcome.key, "size_bytes": size_bytes, "mtime_ns": mtime_ns,
-        "rights": finder.of(path),
+        "colour_stated": colour_stated, "rights": finder.of(path),
     }  # fmt: skip
     if reason is not None:
         return Footage(**identity, status="quarantined", reason=reason)
     first = taken.get(sha256[:16])
-    if first is None:
+    if first is None or (first.path == outcome.key and "facts" in value):
         return Footage(**identity, status="usable", **value["facts"])
     if first.path != outcome.key and _still_holds(workspace, first):
         return Footage(**identity, status="quarantined", reason=f"{_COPY}{first.path}")
@@ -175,9 +189,12 @@ def _judge(workspace: Workspace, finder: RightsFinder, taken: dict[str, Footage]
 
 
 def _put_new_shots(workspace: Workspace, catalog: Catalog, record: Footage, found: list[dict[str, Any]]) -> None:
-    known = {row.shot.shot_id for row in catalog.shots()} if found else set()
+    if not found:
+        return
+    known, ids = {row.shot.shot_id: row.shot for row in catalog.shots()}, {fields["shot_id"] for fields in found}
     new = [_shot(workspace, record.footage_id, fields) for fields in found if fields["shot_id"] not in known]
     catalog.put_shots([ShotRow(shot) for shot in new])
+    _drop_shots(workspace, catalog, [s for s in known.values() if s.footage_id == record.footage_id and s.shot_id not in ids])
 
 
 def _shot(workspace: Workspace, footage_id: str, fields: dict[str, Any]) -> Shot:
@@ -190,7 +207,11 @@ def _drop_orphans(workspace: Workspace, catalog: Catalog) -> None:
     usable = [record for record in records if record.status == "usable"]
     here = {record.footage_id for record in usable if workspace.absolute(record.path).is_file()}
     catalog.drop_footage([r.path for r in usable if r.footage_id in here and not workspace.absolute(r.path).is_file()])
-    orphans = [row.shot for row in catalog.shots() if row.shot.footage_id not in {record.footage_id for record in usable}]
-    catalog.drop_shots([shot.shot_id for shot in orphans])
-    for shot in orphans:
+    ids = {record.footage_id for record in usable}
+    _drop_shots(workspace, catalog, [row.shot for row in catalog.shots() if row.shot.footage_id not in ids])
+
+
+def _drop_shots(workspace: Workspace, catalog: Catalog, shots: list[Shot]) -> None:
+    catalog.drop_shots([shot.shot_id for shot in shots])
+    for shot in shots:
         workspace.absolute(shot.path).unlink(missing_ok=True)

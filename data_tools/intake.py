@@ -12,18 +12,22 @@ from typing import Any
 import numpy as np
 
 from data_tools import normalise, shots, workers
+from data_tools.colour import BT709, SUSPECTED
 from lora_studio import files, video
 from lora_studio.errors import MediaError
+from lora_studio.video import colour
 
 _SHORTEST_SIDE = 32
 _FPS_RANGE = (1, 300)
+_FLAT = 'looks like log and its light stays untagged: say in a colour.toml beside it how it was recorded (space = "bt709" for none)'
 
 
 def take_in(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any]:
     """Reads one file, in a child process: facts, hash, and normalised shots written to `arguments["shots"]`.
 
     Args:
-        arguments: `path` (the file), `shots` (the folder for normalised shots), `taken` (footage ids that need no work).
+        arguments: `path` (the file), `shots` (the folder for normalised shots), `cubes` (the folder for colour tables), `colour`
+            (what `ColourFinder` found), `taken` (footage ids that need no work).
         beat: told the share of the work done.
 
     Returns:
@@ -33,7 +37,7 @@ def take_in(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any]:
     path, sha256 = Path(arguments["path"]), ""
     try:
         sha256 = _hash(path)
-        return {"sha256": sha256} if sha256[:16] in arguments["taken"] else _read(path, sha256, Path(arguments["shots"]), beat)
+        return {"sha256": sha256} if sha256[:16] in arguments["taken"] else _read(path, sha256, arguments, beat)
     except MediaError as refusal:
         return {"sha256": sha256, "refusal": str(refusal)}
 
@@ -49,32 +53,45 @@ def _hash(path: Path) -> str:
         raise MediaError(f"{path.name}: cannot be read ({fault.strerror})") from None
 
 
-def _read(path: Path, sha256: str, folder: Path, beat: workers.Beat) -> dict[str, Any]:
+def _read(path: Path, sha256: str, arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any]:
+    folder, stated = Path(arguments["shots"]), arguments["colour"]
     info = video.probe(path)
     _refuse(path, info)
+    space, cube, transform = _colour(stated, info, Path(arguments["cubes"]))
 
     def frames(start_s: float | None = None, end_s: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
         done = 0.0 if start_s is None else 0.5  # half of the work is finding the shots, half is writing them
-        for time_s, frame in video.iterate_frames(path, start_s, end_s, short_side=normalise.SHORT_SIDE):
+        for time_s, frame in video.iterate_frames(path, start_s, end_s, short_side=normalise.SHORT_SIDE, cube=cube):
             beat(min(1.0, done + 0.5 * (time_s - info.start_s) / info.duration_s))
             yield time_s, frame
 
     with video.complaints() as heard:
         walk = shots.find_shots(frames(), info.time_base, info.fps)
-    fields = []
+    fields, made_with = [], [stated or space, colour.VERSION] if transform else []
     for index, span in enumerate(walk.spans):
-        shot_id = files.sha256_json([sha256[:16], span.start_pts, span.end_pts, normalise.VERSION])[:16]
+        shot_id = files.sha256_json([sha256[:16], span.start_pts, span.end_pts, normalise.VERSION, *made_with])[:16]
         target = folder / f"{shot_id}.mp4"
         start_s, end_s = (float(Fraction(pts) * info.time_base) for pts in (span.start_pts, span.end_pts))
         if not target.is_file():
             normalise.normalise_shot(frames(start_s, end_s), target, start_s, end_s, info.fps, walk.crop)
         fields.append({"shot_id": shot_id, "index": index, **_span_facts(span, info), **_clip_facts(target)})
-    return {"sha256": sha256, "facts": _facts(info, walk, heard), "shots": fields}
+    facts = _facts(info, walk, heard)
+    if not stated and not transform and walk.is_flat:
+        space = SUSPECTED
+        facts["warnings"].append(_FLAT)
+    return {"sha256": sha256, "facts": {**facts, "colour": space, "transform": transform}, "shots": fields}
+
+
+def _colour(stated: dict[str, Any], info: video.VideoInfo, folder: Path) -> tuple[str, Path | None, str]:
+    """How the file was recorded, the table that brings it to BT.709, and that table in words."""
+    if "lut" in stated:
+        lut = Path(stated["lut"])
+        return f"lut:{lut.name}", lut, f"to BT.709 by {lut.name} ({stated['sha256'][:8]})"
+    space = stated.get("space") or {"HLG": "hlg", "PQ": "pq", "BT.2020": "bt2020"}.get(info.hdr, BT709)
+    return (space, None, "") if space == BT709 else (space, colour.cube_file(space, folder), colour.describe(space))
 
 
 def _refuse(path: Path, info: video.VideoInfo) -> None:
-    if info.hdr:
-        raise MediaError(f"{path.name}: HDR ({info.hdr}) is not tone-mapped here; export it as BT.709 and take that in")
     if min(info.width, info.height) < _SHORTEST_SIDE:
         raise MediaError(f"{path.name}: {info.width}x{info.height} is too small; the short side must have {_SHORTEST_SIDE} pixels")
     if not _FPS_RANGE[0] <= info.fps <= _FPS_RANGE[1]:

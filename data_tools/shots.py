@@ -20,6 +20,7 @@ _BLACK_LUMA = 20.0  # of 255; the 99th percentile of a black frame stays under i
 _BAR_LUMA = 28  # of 255; compression noise in a bar stays under it
 _PICTURE_LUMA = 40
 _GREY_RANGE = 16  # of 255, between a pixel's channels
+_LOG_DARK, _LOG_BRIGHT, _LOG_RANGE = 19, 184, 31  # of 255: log has no black, no white, and pale colours
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,17 @@ class Span:
 
 @dataclass(frozen=True)
 class Walk:
-    """What one pass over a file found. `crop` is (top, bottom, left, right): pixels of bars in frames of the walked size."""
+    """What one pass over a file found.
+
+    `crop` is (top, bottom, left, right): pixels of bars in frames of the walked size. `is_flat` means that nothing in it is dark,
+    bright or colourful, as log footage is when it is shown without its transform.
+    """
 
     spans: tuple[Span, ...]
     num_frames: int
     end_pts: int
     crop: tuple[int, int, int, int]
+    is_flat: bool
 
 
 @dataclass
@@ -46,6 +52,8 @@ class _Seen:
     is_black: list[bool] = field(default_factory=list)
     cuts: set[int] = field(default_factory=set)
     brightest: np.ndarray | None = None  # (H, W) uint8, over all frames
+    lumas: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))  # how often each was seen
+    ranges: list[float] = field(default_factory=list)  # a frame's mean difference of the largest and the smallest channel
 
 
 def find_shots(
@@ -70,13 +78,21 @@ def find_shots(
         found.pts.append(pts)
         found.is_black.append(bool(np.percentile(luma[::4, ::4], 99) < _BLACK_LUMA))
         found.brightest = luma if found.brightest is None else np.maximum(found.brightest, luma)
+        found.lumas += np.bincount(luma[::4, ::4].ravel(), minlength=256)
+        found.ranges.append(float(np.ptp(frame[::8, ::8], axis=2).mean()))
         timecode = FrameTimecode(Timecode(pts, time_base), fps=float(fps))
         found.cuts.update(cut.pts for cut in detector.process_frame(timecode, _small_bgr(frame)))
         if seen is not None:
             seen(len(found.pts))
     assert found.brightest is not None, "find_shots needs at least one frame"
     end_pts = found.pts[-1] + max(1, round(1 / fps / time_base))
-    return Walk(_spans(found, end_pts, time_base), len(found.pts), end_pts, find_bars(found.brightest))
+    return Walk(_spans(found, end_pts, time_base), len(found.pts), end_pts, find_bars(found.brightest), _is_flat(found))
+
+
+def _is_flat(seen: _Seen) -> bool:
+    share = seen.lumas.cumsum() / seen.lumas.sum()
+    darkest, brightest = np.searchsorted(share, (0.01, 0.99))
+    return bool(darkest >= _LOG_DARK and brightest <= _LOG_BRIGHT and np.mean(seen.ranges) < _LOG_RANGE)
 
 
 def _small_bgr(frame: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ import datetime
 from typing import Any
 
 from data_tools.catalog import Catalog, ShotRow
-from data_tools.ingest import is_unchanged
+from data_tools.colour import ColourFinder
+from data_tools.ingest import is_unchanged, key_of
 from data_tools.rights import RightsFinder
 from data_tools.tags import count_statuses, is_measured
 from lora_studio import files
@@ -20,7 +21,8 @@ def status_of(workspace: Workspace) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for row in rows:
         counts[row.shot.footage_id] = counts.get(row.shot.footage_id, 0) + 1
-    footage = [_file(workspace, finder.refresh(record), counts) for record in catalog.footage()]
+    colours = ColourFinder(workspace)
+    footage = [_file(workspace, finder.refresh(record), colours, counts) for record in catalog.footage()]
     return {
         "workspace": str(workspace.root),
         "footage": footage,
@@ -31,12 +33,14 @@ def status_of(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def _file(workspace: Workspace, record: Footage, counts: dict[str, int]) -> dict[str, Any]:
+def _file(workspace: Workspace, record: Footage, colours: ColourFinder, counts: dict[str, int]) -> dict[str, Any]:
     path = workspace.absolute(record.path)
     on_disk = "missing" if not path.is_file() else "unchanged" if is_unchanged(record, path) else "changed"
+    if on_disk == "unchanged" and key_of(colours.of(path)) != record.colour_stated:
+        on_disk = "stated anew"
     return {
         "path": record.path, "status": record.status, "reason": record.reason, "warnings": list(record.warnings),
-        "on_disk": on_disk,
+        "on_disk": on_disk, "colour": record.colour, "transform": record.transform,
         "shots": counts.get(record.footage_id, 0) if record.status == "usable" else 0,
         "rights": record.rights.objection(datetime.date.today()) or "cleared",
     }  # fmt: skip
@@ -53,12 +57,14 @@ def _dataset(workspace: Workspace) -> dict[str, Any] | None:
 def _next(workspace: Workspace, footage: list[dict[str, Any]], rows: list[ShotRow]) -> dict[str, str]:
     if not footage:
         return {"ingest": f"nothing is taken in yet: data-tools ingest {workspace.root} FOLDER"}
-    changed = [entry["path"] for entry in footage if entry["on_disk"] == "changed"]
+    changed = sum(entry["on_disk"] == "changed" for entry in footage)
+    stated = sum(entry["on_disk"] == "stated anew" for entry in footage)
+    read = [f"{changed} changed files"] * (changed > 0) + [f"{stated} files whose colour.toml was stated anew"] * (stated > 0)
     unmeasured = sum(not is_measured(row) for row in rows)
     bare = sum(not row.shot.caption_long for row in rows)
     cleared = {entry["path"] for entry in footage if entry["status"] == "usable" and entry["rights"] == "cleared"}
     return {
-        "ingest": f"read {len(changed)} changed files again" if changed else "nothing, unless a folder holds new files",
+        "ingest": f"read {' and '.join(read)} again" if read else "nothing, unless a folder holds new files",
         "tag": f"measure {unmeasured} of {len(rows)} shots" if unmeasured else "nothing, unless a report or the model changed",
         "caption": f"write captions for {bare} of {len(rows)} shots" if bare else "nothing, unless tags changed",
         "build": f"use footage of {len(cleared)} files with cleared rights"
@@ -81,5 +87,6 @@ def verdict(entry: dict[str, Any]) -> str:
         return f"quarantined: {entry['reason']}"
     notes = [f"{entry['shots']} shots", *entry["warnings"]]
     notes += [f"rights: {entry['rights']}"] if entry["rights"] != "cleared" else []
+    notes += [entry["transform"]] if entry["transform"] else []
     notes += [f"file is {entry['on_disk']}"] if entry["on_disk"] != "unchanged" else []
     return f"usable ({'; '.join(notes)})"

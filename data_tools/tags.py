@@ -16,6 +16,7 @@ from tqdm import tqdm
 from data_tools import fusion, workers, zero_shot
 from data_tools.camera_report import Reports, read_reports
 from data_tools.catalog import Catalog, ShotRow
+from data_tools.colour import SUSPECTED
 from lora_studio import files
 from lora_studio.errors import FootageError, ModelError
 from lora_studio.records import Shot, Tag
@@ -56,10 +57,12 @@ def tag_shots(workspace: Workspace, vision_folder: Path | None = None, load: Loa
     rows = catalog.shots()
     if not rows:
         raise FootageError(f"no shots in {workspace.root}: take footage in first with `data-tools ingest {workspace.root} FOLDER`")
-    reports = read_reports(workspace, catalog.footage())
+    footage = catalog.footage()
+    reports = read_reports(workspace, footage)
     num_measured = _measure(workspace, catalog, [row for row in rows if not is_measured(row)])
     num_looked_at = _look(workspace, catalog, _usable_vision_folder(vision_folder), load)
-    num_changed = catalog.put_shots([_fused(row, reports) for row in catalog.shots()])
+    unread = {record.footage_id for record in footage if record.colour == SUSPECTED}
+    num_changed = catalog.put_shots([_fused(row, reports, row.shot.footage_id in unread) for row in catalog.shots()])
     catalog.compact()
     return Tagging(len(rows), num_measured, num_looked_at, num_changed)
 
@@ -170,13 +173,24 @@ def _with_scores(shot: Shot, source: fusion.Source, found: dict[str, dict[str, f
     return shot.model_copy(update={"tags": tags})
 
 
-def _fused(row: ShotRow, reports: Reports) -> ShotRow:
-    if row.shot.footage_id in reports.offline:
-        return row
-    said = reports.of(row.shot)
-    words = said.words if said is not None else {}
-    shot = _with_scores(row.shot, "metadata", {axis: fusion.stated("metadata", word) for axis, word in words.items()})
-    return replace(row, shot=shot.model_copy(update={"content": said.content if said is not None else ""}))
+def _fused(row: ShotRow, reports: Reports, is_unread: bool) -> ShotRow:
+    """The row with what its report says; light that was only looked at counts for nothing where the colours are not known."""
+    shot = row.shot
+    if shot.footage_id not in reports.offline:
+        said = reports.of(shot)
+        words = said.words if said is not None else {}
+        shot = _with_scores(shot, "metadata", {axis: fusion.stated("metadata", word) for axis, word in words.items()})
+        shot = shot.model_copy(update={"content": said.content if said is not None else ""})
+    if is_unread:
+        tags = {axis: _stated_alone(tag) if axis.startswith("light.") else tag for axis, tag in shot.tags.items()}
+        shot = shot.model_copy(update={"tags": tags})
+    return replace(row, shot=shot)
+
+
+def _stated_alone(tag: Tag) -> Tag:
+    """The tag by what people state alone; all scores are kept for the day when the others count again."""
+    fused = fusion.fuse({source: tag.scores.get(source, {}) for source in fusion.STATED})
+    return fused.model_copy(update={"scores": tag.scores})
 
 
 def count_statuses(rows: list[ShotRow]) -> dict[str, dict[str, int]]:

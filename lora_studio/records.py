@@ -59,6 +59,9 @@ class Footage(Record):
     duration_s: float = 0.0
     rotation: int = 0  # degrees clockwise that were needed to stand upright
     warnings: tuple[str, ...] = ()
+    colour: str = "bt709"  # how it was recorded, as stated or found; "log?" when nobody stated it and it looks like log
+    transform: str = ""  # how its shots were brought to BT.709; "" where nothing was to do
+    colour_stated: str = ""  # what colour.toml said when it was taken in
     rights: Rights = Rights()
 
 

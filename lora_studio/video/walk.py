@@ -17,7 +17,7 @@ from lora_studio.video.probe import UNSPECIFIED
 
 
 def iterate_frames(
-    path: Path, start_s: float | None = None, end_s: float | None = None, short_side: int | None = None
+    path: Path, start_s: float | None = None, end_s: float | None = None, short_side: int | None = None, cube: Path | None = None
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Walks through a file in order with PyAV: upright, square pixels, deinterlaced.
 
@@ -26,6 +26,7 @@ def iterate_frames(
         start_s: time of the first frame wanted, on the file's own clock; None is the beginning.
         end_s: time to stop before; None is the end.
         short_side: frames with a longer short side are scaled down to it.
+        cube: a .cube table that brings the file's colours to BT.709; applied to 16 bits a channel.
 
     Yields:
         (time on the file's own clock in seconds, frame (H, W, 3) uint8 RGB).
@@ -37,6 +38,7 @@ def iterate_frames(
         base = Fraction(stream.time_base or Fraction(1, 25))
         if start_s is not None:
             container.seek(max(0, round(start_s / base)), stream=stream)
+        table = None if cube is None else _Table(cube)
         for frame in _deinterlace(one_size(decode(container, stream, path), path), stream):
             if frame.pts is None:
                 raise MediaError(f"{path.name}: a frame without a time; wrap the stream anew at its frame rate")
@@ -45,7 +47,7 @@ def iterate_frames(
                 continue
             if end_s is not None and time_s > end_s - float(base) / 2:
                 return
-            yield time_s, _to_rgb(frame, stream, short_side)
+            yield time_s, _to_rgb(frame, stream, short_side, table)
 
 
 def _deinterlace(frames: Iterator[VideoFrame], stream: Any) -> Iterator[VideoFrame]:
@@ -74,7 +76,25 @@ def _filtered(graph: Any, frame: VideoFrame | None) -> Iterator[VideoFrame]:
             return
 
 
-def _to_rgb(frame: VideoFrame, stream: Any, short_side: int | None) -> np.ndarray:
+class _Table:
+    """A table of colours, applied by FFmpeg."""
+
+    def __init__(self, cube: Path) -> None:
+        self._cube, self._graph = cube, None
+
+    def __call__(self, frame: VideoFrame) -> VideoFrame:
+        """The frame, of 16 bits a channel, in the table's colours."""
+        if self._graph is None:
+            self._graph = av.filter.Graph()
+            source = self._graph.add_buffer(None, frame.width, frame.height, frame.format, time_base=Fraction(1, 1000))
+            look_up = self._graph.add("lut3d", interp="tetrahedral", file=str(self._cube))
+            self._graph.link_nodes(source, look_up, self._graph.add("buffersink")).configure()
+        frame.pts, frame.time_base = 0, Fraction(1, 1000)
+        self._graph.push(frame)
+        return self._graph.pull()
+
+
+def _to_rgb(frame: VideoFrame, stream: Any, short_side: int | None, table: _Table | None) -> np.ndarray:
     width, height = round(frame.width * (stream.sample_aspect_ratio or 1)), frame.height
     if short_side is not None and min(width, height) > short_side:
         scale = short_side / min(width, height)
@@ -84,5 +104,8 @@ def _to_rgb(frame: VideoFrame, stream: Any, short_side: int | None) -> np.ndarra
         options = {"width": width, "height": height, "interpolation": Interpolation.AREA | Interpolation.ACCURATE_RND}
     if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb and frame.height >= 720:
         options["src_colorspace"] = Colorspace.ITU709
-    pixels = frame.reformat(format="rgb24", **options).to_ndarray()
+    if table is None:
+        pixels = frame.reformat(format="rgb24", **options).to_ndarray()
+    else:
+        pixels = table(frame.reformat(format="rgb48le", **options)).reformat(format="rgb24").to_ndarray()
     return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))

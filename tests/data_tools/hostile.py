@@ -16,6 +16,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 
+from lora_studio.video.colour import LOG_SPACES
+
 SKY, FLOOR = (40, 90, 200), (205, 130, 45)
 FPS = 24
 BITS = 8
@@ -31,6 +33,34 @@ def numbered(number: int, height: int = 96, width: int = 160) -> np.ndarray:
     for bit in range(BITS):
         frame[int(0.35 * height) : int(0.65 * height), edges[bit] : edges[bit + 1]] = 225 if code >> (BITS - 1 - bit) & 1 else 25
     return frame
+
+
+def recorded(space: str, pale: float = 0.0) -> Callable[[int, int, int], np.ndarray]:
+    """Paints frames as a camera records them in a space of lora_studio.video.colour, so that BT.709 shows what was drawn, or a
+    paler picture: 1 is grey."""
+
+    def paint(number: int, height: int, width: int) -> np.ndarray:
+        shown = numbered(number, height, width)
+        shown = ((1 - pale) * shown + pale * shown.mean(axis=2, keepdims=True)).astype(np.uint8)
+        packed, place = np.unique(shown.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32), return_inverse=True)
+        colours = packed[:, None] // np.array([65536, 256, 1]) % 256
+        return (encoded(space, colours / 255) * 255).round().astype(np.uint8)[place.reshape(height, width)]
+
+    return paint
+
+
+def encoded(space: str, shown: np.ndarray) -> np.ndarray:
+    """BT.709 code values (N, 3), 0 to 1 and below the roll-off -> code values of a space."""
+    import colour
+
+    curve, gamut = LOG_SPACES.get(space, (space, "ITU-R BT.2020"))
+    light = shown**2.4 if space == "pq" else colour.models.oetf_inverse_BT709(shown)
+    wide = np.clip(colour.RGB_to_RGB(light, "ITU-R BT.709", gamut), 0, None)
+    if space == "hlg":
+        return colour.models.oetf_BT2100_HLG(wide * 0.265)
+    if space == "pq":
+        return colour.models.eotf_inverse_ST2084(wide * 203)
+    return colour.models.oetf_BT2020(wide) if space == "bt2020" else colour.LOG_ENCODINGS[curve](wide)
 
 
 def number_of(frame: np.ndarray) -> int:
@@ -142,7 +172,7 @@ class Film:
 
     def _convert(self, frame: VideoFrame) -> VideoFrame:
         code = self.colour[0] if self.colour is not None else 1 if self.height >= 720 else 6
-        matrix = Colorspace.ITU601 if code in (5, 6) else Colorspace.ITU709
+        matrix = {6: Colorspace.ITU601, 9: Colorspace.BT2020}.get(code, Colorspace.ITU709)
         if self.pix_fmt.startswith(("rgb", "gbr", "pal", "bgr")):
             return frame.reformat(format=self.pix_fmt)
         return frame.reformat(format=self.pix_fmt, dst_colorspace=matrix, dst_color_range=2 if self.full_range else 1)

@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import VideoFrame
-from hostile import FPS, Case, Film, at_rate, cut_to, hum, lose_index, numbered, patched, scratched, spoil, turned
+from hostile import FPS, Case, Film, at_rate, cut_to, hum, lose_index, numbered, patched, recorded, scratched, spoil, turned
 
 _VFR = np.cumsum([0] + [33, 50, 100, 33, 67] * 10)[:48]  # milliseconds
 
@@ -128,6 +128,11 @@ CORPUS: dict[str, Case] = {
     "untagged.mp4": Case(Film(colour=None).write, words="colour matrix not stated; BT.601 assumed"),
     "untagged_720.mp4": Case(Film(colour=None, height=720, width=1280, numbers=range(12)).write,
                              words="colour matrix not stated; BT.709 assumed", seconds=0.5, size=(852, 480)),
+    "hlg.mov": Case(replace(HEVC, pix_fmt="yuv420p10le", colour=HLG, paint=recorded("hlg")).write, near=12.0),
+    "pq.mov": Case(replace(HEVC, pix_fmt="yuv420p10le", colour=PQ, paint=recorded("pq")).write, near=12.0),
+    "bt2020.mov": Case(replace(HEVC, pix_fmt="yuv420p10le", colour=(9, 9, 14), paint=recorded("bt2020")).write, near=8.0),
+    "unstated_log.mov": Case(Film("prores_ks", "yuv422p10le", paint=recorded("slog3", 0.7)).write,
+                             words="looks like log", near=255.0),
     # clocks
     "vfr.mp4": Case(Film(times=lambda index: int(_VFR[index]), ticks=1000).write, words="variable frame rate", shown=_shown_vfr,
                     seconds=float(_VFR[-1]) / 1000 + 0.056),
@@ -150,8 +155,6 @@ CORPUS: dict[str, Case] = {
     "cover_first.mp4": Case(_cover_first, words="^$"),
     "black.mp4": Case(Film(paint=_black).write, shown=lambda _time_s: 0, near=255.0),
     # what cannot be taken as it is
-    "hlg.mov": _refused(replace(HEVC, pix_fmt="yuv420p10le", colour=HLG).write, r"HDR \(HLG\)"),
-    "pq.mov": _refused(replace(HEVC, pix_fmt="yuv420p10le", colour=PQ).write, r"HDR \(PQ\)"),
     "size_changes.ts": _refused(_size_changes, "changes its size"),
     "tiny.mp4": _refused(Film(height=16, width=16).write, "16x16 is too small"),
     "no_time.h264": _refused(Film(format="h264").write, "no times"),

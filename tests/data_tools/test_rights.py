@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from drawing import BRAND, CLEARED
 
-from data_tools.rights import RightsFinder, folders_above, remember_folder, taken_in_folders
+from data_tools.beside import folders_above, remember_folder, taken_in_folders
+from data_tools.rights import RightsFinder
 from lora_studio.brand import save_brand
 from lora_studio.errors import RightsError
 from lora_studio.records import Footage
