@@ -1,8 +1,8 @@
 """Which clips are cut from which shots, and which of them are held out: pure planning. Knows times and ids; opens no video.
 
 Clips are cut by time: a clip of a 12-frames-per-second model spans the same seconds of a 24 as of a 30 fps shot. The
-held-out part is chosen by whole groups (all shots of a file, or single shots where there is only one file) in the order of
-their hashes, so that equal footage is parted equally on every machine.
+held-out part is chosen by whole groups (all shots of a file and of files that share a scene with it; single scenes where there is
+only one file) in the order of their hashes, so that equal footage is parted equally on every machine.
 """
 
 import hashlib
@@ -73,16 +73,40 @@ def plan_clips(shots: Sequence[Shot], form: ClipFormat, held_out: float) -> list
             f"a dataset needs at least 2 usable shots (one is held out), got {len(shots)}: take in more footage; "
             f"`dataset/ledger.json` says why each other shot was left out"
         )
-    apart = _held_out_groups({_group(shot, shots) for shot in shots}, held_out)
+    groups = _groups(shots)
+    apart = _held_out_groups(set(groups.values()), held_out)
     planned = []
     for shot in sorted(shots, key=lambda shot: (shot.footage_id, shot.index)):
-        split: Split = "held_out" if _group(shot, shots) in apart else "train"
+        split: Split = "held_out" if groups[shot.shot_id] in apart else "train"
         planned += [PlannedClip(_clip_id(shot, start_s, form), shot, start_s, split) for start_s in clip_starts(shot, form)]
     return planned
 
 
-def _group(shot: Shot, shots: Sequence[Shot]) -> str:
-    return shot.footage_id if len({other.footage_id for other in shots}) > 1 else shot.shot_id
+def _groups(shots: Sequence[Shot]) -> dict[str, str]:
+    """What is held out together, by shot id: whole files, or single scenes where all would hang together; and files that share a
+    scene. Where even that leaves one group, shots."""
+    for one_name, other_name in (("footage_id", "scene"), ("scene", "scene"), ("shot_id", "shot_id")):
+        names = [(getattr(shot, one_name) or shot.shot_id, getattr(shot, other_name) or shot.shot_id) for shot in shots]
+        groups = _joined(names)
+        if len(set(groups)) > 1:
+            break
+    return {shot.shot_id: group for shot, group in zip(shots, groups, strict=True)}
+
+
+def _joined(names: Sequence[tuple[str, str]]) -> list[str]:
+    """The smallest first name of all that are joined by equal first or equal second names."""
+    group = {one: one for one, _ in names}
+    for _ in names:
+        least: dict[str, str] = {}
+        for one, other in names:
+            least[other] = min(least.get(other, group[one]), group[one])
+        changed = False
+        for one, other in names:
+            if least[other] < group[one]:
+                group[one], changed = least[other], True
+        if not changed:
+            break
+    return [group[one] for one, _ in names]
 
 
 def _held_out_groups(groups: set[str], share: float) -> set[str]:

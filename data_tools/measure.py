@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from data_tools import camera, light, workers
+from data_tools.scenes import hash_frame
 from lora_studio import video
 
 _SHORT_SIDE = 270
@@ -31,7 +32,7 @@ def measure_shot(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any
         beat: told the share of the work done.
 
     Returns:
-        `measures` by name, `flags` (black, frozen, blurred; 0..1), `scores` by axis and value.
+        `measures` by name, `flags` (black, frozen, blurred; 0..1), `scores` by axis and value, `hashes` of the single frames.
 
     Raises:
         MediaError: the clip cannot be decoded.
@@ -54,6 +55,7 @@ def measure_shot(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any
         "measures": {**found.measures, **movement.measures, **roll},
         "flags": measure_faults([frame for _, frame in frames]),
         "scores": {axis: values for axis, values in scores.items() if values},
+        "hashes": [hash_frame(frame) for frame in looked_at],
     }
 
 

@@ -17,6 +17,7 @@ from data_tools import fusion, workers, zero_shot
 from data_tools.camera_report import Reports, read_reports
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.colour import SUSPECTED
+from data_tools.scenes import group_scenes
 from lora_studio import files
 from lora_studio.errors import FootageError, ModelError
 from lora_studio.records import Shot, Tag
@@ -25,7 +26,7 @@ from lora_studio.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-MEASURED_VERSION = 1  # of `measure`: part of every content key
+MEASURED_VERSION = 2  # of `measure`: part of every content key
 LOOKED_AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # where in a shot single frames are looked at
 
 LoadVision = Callable[[Path], zero_shot.ImageTextModel]
@@ -60,11 +61,18 @@ def tag_shots(workspace: Workspace, vision_folder: Path | None = None, load: Loa
     footage = catalog.footage()
     reports = read_reports(workspace, footage)
     num_measured = _measure(workspace, catalog, [row for row in rows if not is_measured(row)])
+    _part_into_scenes(catalog)
     num_looked_at = _look(workspace, catalog, _usable_vision_folder(vision_folder), load)
     unread = {record.footage_id for record in footage if record.colour == SUSPECTED}
     num_changed = catalog.put_shots([_fused(row, reports, row.shot.footage_id in unread) for row in catalog.shots()])
     catalog.compact()
     return Tagging(len(rows), num_measured, num_looked_at, num_changed)
+
+
+def _part_into_scenes(catalog: Catalog) -> None:
+    rows = catalog.shots()
+    scenes = group_scenes([row.shot for row in rows])
+    catalog.put_shots([replace(row, shot=row.shot.model_copy(update={"scene": scenes[row.shot.shot_id]})) for row in rows])
 
 
 def is_measured(row: ShotRow) -> bool:
@@ -91,6 +99,7 @@ def _measure(workspace: Workspace, catalog: Catalog, stale: list[ShotRow]) -> in
                 continue
             row, found = by_id[outcome.key], outcome.value
             shot = row.shot.model_copy(update={"measures": found["measures"], "flags": found["flags"]})
+            shot = shot.model_copy(update={"hashes": tuple(found["hashes"])})
             shot = _with_scores(shot, "measured", found["scores"])
             catalog.put_shots([replace(row, shot=shot, keys={**row.keys, "measured": _measured_key(shot)})])
     return len(tasks)

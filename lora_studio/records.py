@@ -95,6 +95,8 @@ class Shot(Record):
     flags: dict[str, float] = {}  # black, frozen, blurred: score 0..1
     tags: dict[str, Tag] = {}
     measures: dict[str, float] = {}
+    hashes: tuple[str, ...] = ()  # perceptual hashes of some frames
+    scene: str = ""  # shots of one set-up share it; the id of one of them
     content: str = ""  # what is in the picture, without camera, light or brand words
     caption_long: str = ""
     caption_short: str = ""

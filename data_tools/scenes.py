@@ -1,0 +1,80 @@
+"""Which shots show the same set-up: takes of one scene, or one shot found in two files. Knows hashes and ids; opens no video.
+
+Each shot carries perceptual hashes of a few of its frames (Zauner, 2010: the signs of the 64 lowest frequencies of a 32 x 32
+picture). Two shots are one scene when each frame of one has a frame like it in the other; and scenes chain, as takes drift.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from lora_studio.records import Shot
+
+VERSION = 1  # of the hashes
+ALIKE_BITS = 8.0  # of 64, the mean over a shot's frames: so far apart two takes of a scene may be
+_BLOCK = 512  # shots compared at once
+
+
+def hash_frame(frame: np.ndarray) -> str:
+    """The perceptual hash of one frame (H, W, 3) uint8: 16 hexadecimal digits."""
+    grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = cv2.dct(grey)[:8, :8].ravel()
+    bits = low > np.median(low[1:])  # the first is the mean lightness
+    return np.packbits(bits).tobytes().hex()
+
+
+def group_scenes(shots: Sequence[Shot]) -> dict[str, str]:
+    """The scene of every shot, by shot id; a scene is called after the first shot of it. Shots without hashes stand alone.
+
+    Compares all pairs: about ten seconds for 5,000 shots on two cores.
+    """
+    hashed = sorted((shot for shot in shots if shot.hashes), key=lambda shot: shot.shot_id)
+    parent = {shot.shot_id: shot.shot_id for shot in shots}
+
+    def root(one: str) -> str:
+        while parent[one] != one:
+            parent[one] = parent[parent[one]]
+            one = parent[one]
+        return one
+
+    for first, second in _alike_pairs(hashed):
+        a, b = sorted((root(first), root(second)))
+        parent[b] = a
+    return {shot.shot_id: root(shot.shot_id) for shot in shots}
+
+
+def distance(first: Sequence[str], second: Sequence[str]) -> float:
+    """How far apart two shots' hashes are: bits of 64, for each frame its nearest in the other shot, the worse way round."""
+    bits = _bits_apart(_as_numbers(first)[:, None], _as_numbers(second)[None])
+    return float(max(bits.min(axis=0).mean(), bits.min(axis=1).mean()))
+
+
+def _alike_pairs(shots: Sequence[Shot]) -> list[tuple[str, str]]:
+    if len(shots) < 2:
+        return []
+    counts = [len(shot.hashes) for shot in shots]
+    numbers, starts = np.concatenate([_as_numbers(shot.hashes) for shot in shots]), np.concatenate([[0], np.cumsum(counts)])
+    found = []
+    blocks = [*range(0, len(shots), _BLOCK), len(shots)]
+    for (top, bottom), (left, right) in ((a, b) for a in pairwise(blocks) for b in pairwise(blocks) if a[0] <= b[0]):
+        rows, columns = slice(starts[top], starts[bottom]), slice(starts[left], starts[right])
+        bits = _bits_apart(numbers[rows, None], numbers[None, columns])
+        by_row, by_column = starts[top:bottom] - starts[top], starts[left:right] - starts[left]
+        ways = []
+        for table, near, far in ((bits, by_column, by_row), (bits.T, by_row, by_column)):
+            nearest = np.minimum.reduceat(table, near, axis=1)  # each frame of one shot, the nearest of each other shot
+            sums = np.add.reduceat(nearest, far, axis=0, dtype=np.float64)
+            ways.append(sums / np.diff([*far, table.shape[0]])[:, None])
+        worse = np.maximum(ways[0], ways[1].T)
+        found += [(shots[top + i].shot_id, shots[left + j].shot_id) for i, j in np.argwhere(worse <= ALIKE_BITS)]
+    return [pair for pair in found if pair[0] < pair[1]]
+
+
+def _as_numbers(hashes: Sequence[str]) -> np.ndarray:
+    return np.array([int(one, 16) for one in hashes], dtype=np.uint64)
+
+
+def _bits_apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.bitwise_count(first ^ second)
