@@ -9,6 +9,7 @@ import typer
 
 from lora_studio.brand import Brand, load_brand, save_brand
 from lora_studio.errors import BrandError, run_command
+from lora_studio.files import write_text
 from lora_studio.records import Rights
 from lora_studio.threads import share_cores
 from lora_studio.workspace import Workspace
@@ -146,12 +147,21 @@ def coverage(
     workspace: Place,
     rows: Annotated[str, typer.Option(help="Axis of the rows.")] = "angle.scale",
     cols: Annotated[str, typer.Option(help="Axis of the columns.")] = "light.key",
+    html: Annotated[bool, typer.Option("--html", help="Also write catalog/coverage.html, with thumbnails.")] = False,
 ) -> None:
-    """Show what the footage covers, and what to shoot next."""
+    """Show what the footage covers, what is confounded, and what to shoot next."""
     place = Workspace.open(workspace)
     from data_tools.coverage import cover, to_text
 
-    print(to_text(cover(place, rows, cols)))
+    found = cover(place, rows, cols)
+    print(to_text(found))
+    if html:
+        from data_tools.catalog import Catalog
+        from data_tools.coverage_page import to_html
+
+        page = to_html(place, found, [row.shot for row in Catalog(place).shots()])
+        write_text(place.catalog / "coverage.html", page)
+        print(f"\nwrote {place.catalog / 'coverage.html'}")
 
 
 @app.command()
@@ -170,6 +180,30 @@ def build(
         print(f"left out: {number} shots, {reason}")
     print(f"{done.num_train} train and {done.num_held_out} held-out clips", end="; ")
     print(f"encoded {done.num_encoded_clips} clips, {done.num_encoded_texts} captions" if done.is_new else "nothing to do")
+
+
+@app.command()
+def withdraw(
+    workspace: Place,
+    files: Annotated[list[str], typer.Argument(help="Paths as `status` prints them, or file names that occur once.")],
+    reason: Annotated[str, typer.Option(help="One line for the record.")],
+) -> None:
+    """Take the clearance of footage back, and say what was made with it."""
+    place = Workspace.open(workspace)
+    from datetime import date
+
+    from data_tools.withdraw import FILE, withdraw
+
+    effect = withdraw(place, files, reason, date.today())
+    for record in effect.footage:
+        print(f"withdrawn    {record.path}")
+    print(f"noted in {place.root / FILE}; footage files and normalised shots were left where they are")
+    if effect.is_in_dataset:
+        print(f"the dataset held clips of it and must not be trained on: `data-tools build {place.root}` makes one without them")
+    for name in effect.runs:
+        print(f"run {name} was trained on it: delete it and train again")
+    for name in effect.unknown_runs:
+        print(f"run {name}: its dataset was built before it was noted what datasets are made of; it may have been trained on it")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from data_tools.features import Encoders, FeatureStore
 from data_tools.fusion import sure_value
 from data_tools.ledger import RIGHTS, balance, leave_out
 from data_tools.rights import RightsFinder
+from data_tools.withdraw import note_dataset
 from lora_studio import files
 from lora_studio.brand import load_brand
 from lora_studio.errors import FootageError, RightsError
@@ -198,7 +199,7 @@ def _write(
     dataset.save_clips(workspace, rows["train"], rows["held_out"])
     used = {clip.shot.footage_id for clip in clips}
     rights = [record.rights for record in footage if record.status == "usable" and record.footage_id in used]
-    expiries = sorted(one.expires.isoformat() for one in rights if one.expires is not None)
+    expiries = sorted(end.isoformat() for one in rights if (end := one.last_day()) is not None)
     manifest = dataset.Manifest(
         model=base.name, vae_sha256=base.encoders.vae_sha256, text_encoder_sha256=base.encoders.text_sha256,
         num_frames=base.form.num_frames, fps=base.form.fps, height=base.form.height, width=base.form.width,
@@ -208,4 +209,6 @@ def _write(
         owners=tuple(sorted({one.owner for one in rights})), licences=tuple(sorted({one.licence for one in rights if one.licence})),
         earliest_expiry=expiries[0] if expiries else None,
     )  # fmt: skip
+    made_of = {record.sha256: record.path for record in footage if record.footage_id in used}
+    note_dataset(workspace, manifest.dataset_sha256, made_of)
     dataset.save_manifest(workspace, manifest)

@@ -1,12 +1,17 @@
-"""What the footage covers: a table of two axes, its margins, and what to shoot next. Counts; opens no video.
+"""What the footage covers: a table of two axes, its margins, what is confounded, and what to shoot next. Counts; opens no video.
 
-A shot counts with the confidence of its two tags; where one is not sure the shot stands in that axis's `unknown` row or
-column and is spread nowhere. The target is an even table.
+Forty takes of one set-up teach as much as one: a cell counts distinct scenes, each with the confidence of its surest shot. Where a
+tag is not sure the shot stands in that axis's `unknown` row or column and is spread nowhere. The target is an even table.
 """
 
 import csv
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.stats import chi2_contingency
 
 from data_tools.catalog import Catalog
 from data_tools.fusion import sure_value
@@ -17,16 +22,21 @@ from lora_studio.taxonomy import AXES, COARSE_SCALE, UNKNOWN
 from lora_studio.workspace import Workspace
 
 _NUM_ADVICE = 5
+_CONFOUNDED_V, _CONFOUNDED_SCENES = 0.6, 6  # Cramer's V from which, and scenes below which nothing is said
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: how many shots, their seconds, and their number weighed by confidence."""
+    """One cell: shots, distinct scenes, seconds, mean confidence of the shots' two tags, share of shots with a tag by a person, and
+    scenes weighed by confidence."""
 
     row: str
     column: str
     shots: int
+    scenes: int
     seconds: float
+    confidence: float
+    human: float
     effective: float
 
 
@@ -39,6 +49,7 @@ class Coverage:
     cells: tuple[Cell, ...]
     target: float
     advice: tuple[str, ...]
+    confounded: tuple[str, ...]
 
     @property
     def rows(self) -> list[str]:
@@ -81,13 +92,64 @@ def count(shots: list[Shot], rows_axis: str, columns_axis: str) -> Coverage:
     cells = []
     for row in _values(rows_axis):
         for column in _values(columns_axis):
-            here = [shot for shot in shots if (_value(shot, rows_axis), _value(shot, columns_axis)) == (row, column)]
-            seconds = sum(shot.end_s - shot.start_s for shot in here)
-            effective = sum(_confidence(shot, rows_axis) * _confidence(shot, columns_axis) for shot in here)
-            cells.append(Cell(row, column, len(here), round(seconds, 2), round(effective, 3)))
+            here = [shot for shot in shots if stands_in(shot, rows_axis, columns_axis) == (row, column)]
+            cells.append(_cell(row, column, here, rows_axis, columns_axis))
     known = [cell for cell in cells if UNKNOWN not in (cell.row, cell.column)]
     target = max(1.0, sum(cell.effective for cell in known) / len(known))
-    return Coverage(rows_axis, columns_axis, tuple(cells), round(target, 3), _advice(known, target, rows_axis, columns_axis))
+    return Coverage(rows_axis, columns_axis, tuple(cells), round(target, 3), _advice(known, target, rows_axis, columns_axis),
+                    tuple(confounded(shots)))  # fmt: skip
+
+
+def stands_in(shot: Shot, rows_axis: str, columns_axis: str) -> tuple[str, str]:
+    """Row and column of the cell a shot is counted in."""
+    return _value(shot, rows_axis), _value(shot, columns_axis)
+
+
+def _cell(row: str, column: str, shots: list[Shot], rows_axis: str, columns_axis: str) -> Cell:
+    scenes: dict[str, float] = {}
+    for shot in shots:
+        scene, sure = shot.scene or shot.shot_id, _confidence(shot, rows_axis) * _confidence(shot, columns_axis)
+        scenes[scene] = max(scenes.get(scene, 0.0), sure)
+    confidences = [(_confidence(shot, rows_axis) + _confidence(shot, columns_axis)) / 2 for shot in shots]
+    human = [any(shot.tags.get(axis, Tag()).source == "human" for axis in (rows_axis, columns_axis)) for shot in shots]
+    return Cell(
+        row=row, column=column, shots=len(shots), scenes=len(scenes),
+        seconds=round(sum(shot.end_s - shot.start_s for shot in shots), 2),
+        confidence=round(float(np.mean(confidences)), 3) if shots else 0.0, human=round(float(np.mean(human)), 3) if shots else 0.0,
+        effective=round(sum(scenes.values()), 3),
+    )  # fmt: skip
+
+
+def confounded(shots: Sequence[Shot]) -> list[str]:
+    """Pairs of axes that vary together so closely that an adapter will learn them as one, the closest first, in words.
+
+    Counts each scene once, and those alone whose tags on both axes are sure: at least six. The measure is Cramer's V without its
+    bias in small samples (Bergsma, 2013): six scenes that all differ are no evidence.
+    """
+    firsts = {shot.scene or shot.shot_id: shot for shot in reversed(shots)}.values()
+    found = []
+    for one, other in combinations(AXES, 2):
+        pairs = [(_value(shot, one), _value(shot, other)) for shot in firsts]
+        pairs = [pair for pair in pairs if UNKNOWN not in pair]
+        rows, columns = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
+        if len(pairs) < _CONFOUNDED_SCENES or len(rows) < 2 or len(columns) < 2:
+            continue
+        table = np.array([[pairs.count((row, column)) for column in columns] for row in rows])
+        closeness = cramers_v(table)
+        if closeness >= _CONFOUNDED_V:
+            row, column = np.unravel_index(table.argmax(), table.shape)
+            seen = f"in {table[row, column]} of {table[row].sum()} scenes (Cramer's V {closeness:.2f} over {len(pairs)})"
+            words = f"{one} {rows[row]} goes with {other} {columns[column]} {seen}: an adapter will learn them as one"
+            found.append((closeness, words))
+    return [words for _, words in sorted(found, key=lambda pair: -pair[0])]
+
+
+def cramers_v(table: np.ndarray) -> float:
+    """Bias-corrected Cramer's V, 0 to 1, of a table of counts without empty rows or columns, at least 2 x 2."""
+    total, (rows, columns) = table.sum(), table.shape
+    phi = chi2_contingency(table, correction=False).statistic / total - (rows - 1) * (columns - 1) / (total - 1)
+    smaller = min(rows - (rows - 1) ** 2 / (total - 1), columns - (columns - 1) ** 2 / (total - 1)) - 1
+    return float(np.sqrt(max(0.0, phi) / smaller)) if smaller > 0 else 0.0
 
 
 def _values(axis: str) -> list[str]:
@@ -112,20 +174,21 @@ def _advice(known: list[Cell], target: float, rows_axis: str, columns_axis: str)
 
     lacking = sorted((cell for cell in known if cell.effective < target), key=lambda cell: (cell.effective - target, -ease(cell)))
     return tuple(
-        f"{rows_axis} {cell.row} with {columns_axis} {cell.column}: {cell.shots} shots, {target - cell.effective:.1f} short"
+        f"{rows_axis} {cell.row} with {columns_axis} {cell.column}: {cell.scenes} scenes, {target - cell.effective:.1f} short"
         for cell in lacking[:_NUM_ADVICE]
     )
 
 
 def to_text(found: Coverage) -> str:
-    """The table for a terminal, with margins and advice."""
+    """The table for a terminal (scenes in each cell, shots in the margins), advice, and what is confounded."""
     head = [f"{found.rows_axis} \\ {found.columns_axis}", *found.columns, "all"]
-    lines = [[row, *(str(found.at(row, c).shots or ".") for c in found.columns), str(found.margin(row=row))] for row in found.rows]
+    lines = [[row, *(str(found.at(row, c).scenes or ".") for c in found.columns), str(found.margin(row=row))] for row in found.rows]
     lines.append(["all", *(str(found.margin(column=c)) for c in found.columns), str(found.margin())])
     widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
     table = "\n".join(_aligned(line, widths) for line in (head, *lines))
     advice = "\n".join(f"  {line}" for line in found.advice) or "  nothing: the table is even"
-    return f"{table}\n\nshoot next:\n{advice}"
+    entangled = "\n".join(f"  {line}" for line in found.confounded) or "  nothing that can be told"
+    return f"{table}\n(distinct scenes; in the margins all shots)\n\nshoot next:\n{advice}\n\nconfounded:\n{entangled}"
 
 
 def _aligned(line: list[str], widths: list[int]) -> str:
@@ -137,8 +200,9 @@ def to_csv(found: Coverage) -> str:
     """One line per cell."""
     table = io.StringIO()
     lines = csv.writer(table, lineterminator="\n")
-    lines.writerow([found.rows_axis, found.columns_axis, "shots", "seconds", "effective"])
-    lines.writerows([cell.row, cell.column, cell.shots, cell.seconds, cell.effective] for cell in found.cells)
+    numbers = ("shots", "scenes", "seconds", "confidence", "human", "effective")
+    lines.writerow([found.rows_axis, found.columns_axis, *numbers])
+    lines.writerows([cell.row, cell.column, *(getattr(cell, number) for number in numbers)] for cell in found.cells)
     return table.getvalue()
 
 
@@ -146,7 +210,7 @@ def to_json(found: Coverage) -> dict[str, object]:
     """The table as plain values."""
     return {
         "schema": 1, "rows": found.rows_axis, "columns": found.columns_axis, "target": found.target,
-        "cells": [vars(cell) for cell in found.cells], "advice": list(found.advice),
+        "cells": [asdict(cell) for cell in found.cells], "advice": list(found.advice), "confounded": list(found.confounded),
         "margins": {
             "rows": {row: found.margin(row=row) for row in found.rows},
             "columns": {column: found.margin(column=column) for column in found.columns},

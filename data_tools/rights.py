@@ -7,6 +7,7 @@ the nearest one wins. Where there is none, brand.toml's `[rights]` speak. Judges
 from pathlib import Path
 
 from data_tools.beside import Statements
+from data_tools.withdraw import read_book
 from lora_studio.brand import load_brand
 from lora_studio.errors import RightsError
 from lora_studio.records import Footage, Rights
@@ -22,6 +23,7 @@ class RightsFinder:
         self._default = load_brand(workspace).rights
         self._workspace = workspace
         self._statements = Statements(workspace, RIGHTS_FILE, Rights, RightsError)
+        self._withdrawn = {one.sha256 for one in read_book(workspace).withdrawn}
 
     def of(self, path: Path) -> Rights:
         """The rights stated for a footage file (absolute path).
@@ -33,6 +35,9 @@ class RightsFinder:
         return self._default if found is None else found[0]
 
     def refresh(self, footage: Footage) -> Footage:
-        """The record with today's rights. A file that is away (an unplugged drive) keeps those it was taken in with."""
+        """The record with today's rights and withdrawals. A file that is away (an unplugged drive) keeps its rights."""
         path = self._workspace.absolute(footage.path)
-        return footage.model_copy(update={"rights": self.of(path)}) if path.is_file() else footage
+        rights = self.of(path) if path.is_file() else footage.rights
+        if footage.sha256 in self._withdrawn:
+            rights = rights.model_copy(update={"withdrawn": True})
+        return footage.model_copy(update={"rights": rights})

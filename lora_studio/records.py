@@ -17,15 +17,43 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Consent(Record):
+    """What one person or character in the footage agreed to; by a pseudonym, never a name."""
+
+    person: str = Field(min_length=1)
+    release: str = ""  # the number of the signed paper
+    ai_training: bool = False  # a release for the film alone is no release for training
+    expires: date | None = None
+    revoked: date | None = None
+    contact: str = ""  # where a revocation is sent
+
+    def objection(self, today: date) -> str | None:
+        """Why this person's picture may not be trained on; None when it may."""
+        if self.revoked is not None and self.revoked <= today:
+            return f"{self.person} revoked consent on {self.revoked.isoformat()}"
+        if not self.ai_training:
+            return f"{self.person} has not agreed to AI training"
+        if self.expires is not None and self.expires < today:
+            return f"the consent of {self.person} expired on {self.expires.isoformat()}"
+        return None
+
+
 class Rights(Record):
-    """Who owns footage and what may be done with it. Training needs `ai_training = true` and an unexpired term."""
+    """Who owns footage and what may be done with it. Training needs `ai_training = true`, a running term and all consents."""
 
     owner: str = ""
+    licensor: str = ""  # who granted the licence, when not the owner
     licence: str = ""
+    contract: str = ""  # its number
     ai_training: bool = False
     releases: str = ""
+    third_party: str = ""  # marks, artworks, music, places in the picture, and their releases
     territory: str = "worldwide"
+    starts: date | None = None
     expires: date | None = None
+    people: tuple[Consent, ...] = ()
+    recorded_by: str = ""
+    verified_by: str = ""
     withdrawn: bool = False
 
     def objection(self, today: date) -> str | None:
@@ -38,7 +66,14 @@ class Rights(Record):
             return "not cleared for AI training"
         if self.expires is not None and self.expires < today:
             return f"rights expired on {self.expires.isoformat()}"
-        return None
+        if self.starts is not None and self.starts > today:
+            return f"rights begin on {self.starts.isoformat()}"
+        return next((said for one in self.people if (said := one.objection(today)) is not None), None)
+
+    def last_day(self) -> date | None:
+        """The first of all days on which something of this ends; None when nothing does."""
+        ends = [self.expires, *(one.expires for one in self.people)]
+        return min((end for end in ends if end is not None), default=None)
 
 
 class Footage(Record):

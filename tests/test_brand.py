@@ -6,7 +6,7 @@ import pytest
 
 from lora_studio.brand import Brand, load_brand, load_prompts, save_brand, save_prompts
 from lora_studio.errors import BrandError, WorkspaceError
-from lora_studio.records import Prompt, PromptSheet, Rights
+from lora_studio.records import Consent, Prompt, PromptSheet, Rights
 from lora_studio.workspace import Workspace
 
 RIGHTS = Rights(owner="Acme Studios", licence="owned", ai_training=True, expires=date(2030, 1, 31))
@@ -51,6 +51,10 @@ def test_paths_inside_a_workspace_are_relative(tmp_path):
     assert workspace.absolute(stored) == tmp_path / "clips" / "a.mp4"
 
 
+def with_people(*people: Consent) -> Rights:
+    return RIGHTS.model_copy(update={"people": people})
+
+
 @pytest.mark.parametrize(
     ("rights", "objection"),
     [
@@ -59,10 +63,22 @@ def test_paths_inside_a_workspace_are_relative(tmp_path):
         (Rights(owner="A"), "not cleared for AI training"),
         (RIGHTS.model_copy(update={"expires": date(2026, 1, 1)}), "rights expired on 2026-01-01"),
         (RIGHTS.model_copy(update={"withdrawn": True}), "withdrawn"),
+        (RIGHTS.model_copy(update={"starts": date(2026, 6, 2)}), "rights begin on 2026-06-02"),
+        (with_people(Consent(person="p-07", ai_training=True)), None),
+        (with_people(Consent(person="p-07", ai_training=True), Consent(person="p-08")), "p-08 has not agreed to AI training"),
+        (with_people(Consent(person="p-07", ai_training=True, revoked=date(2026, 6, 1))), "p-07 revoked consent on 2026-06-01"),
+        (with_people(Consent(person="p-07", ai_training=True, revoked=date(2026, 6, 2))), None),
+        (with_people(Consent(person="p", ai_training=True, expires=date(2026, 5, 31))), "the consent of p expired on 2026-05-31"),
     ],
 )
 def test_rights_object_in_words(rights, objection):
     assert rights.objection(date(2026, 6, 1)) == objection
+
+
+def test_the_first_thing_to_end_counts():
+    assert RIGHTS.last_day() == date(2030, 1, 31)
+    assert with_people(Consent(person="p-07", expires=date(2027, 1, 1))).last_day() == date(2027, 1, 1)
+    assert Rights().last_day() is None
 
 
 @pytest.mark.parametrize("seeds", ["[]", "[0, 0]", "[-1]", "[99999999999999999999]"])
