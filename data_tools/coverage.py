@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import chi2_contingency
 
 from data_tools.catalog import Catalog
 from data_tools.fusion import sure_value
@@ -147,7 +146,8 @@ def confounded(shots: Sequence[Shot]) -> list[str]:
 def cramers_v(table: np.ndarray) -> float:
     """Bias-corrected Cramer's V, 0 to 1, of a table of counts without empty rows or columns, at least 2 x 2."""
     total, (rows, columns) = table.sum(), table.shape
-    phi = chi2_contingency(table, correction=False).statistic / total - (rows - 1) * (columns - 1) / (total - 1)
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / total
+    phi = ((table - expected) ** 2 / expected).sum() / total - (rows - 1) * (columns - 1) / (total - 1)
     smaller = min(rows - (rows - 1) ** 2 / (total - 1), columns - (columns - 1) ** 2 / (total - 1)) - 1
     return float(np.sqrt(max(0.0, phi) / smaller)) if smaller > 0 else 0.0
 

@@ -67,7 +67,8 @@ def _thumbnail(workspace: Workspace, shot: Shot) -> str:
     frame = video.read_frames(workspace.absolute(shot.path), [(shot.num_frames - 1) / shot.fps / 2])[0]
     small = cv2.resize(frame, (_WIDTH, round(_WIDTH * frame.shape[0] / frame.shape[1])), interpolation=cv2.INTER_AREA)
     _, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return f'<img alt="{escape(shot.content or shot.shot_id)}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+    data = base64.b64encode(jpeg.tobytes()).decode()
+    return f'<img alt="{escape(shot.content or shot.shot_id)}" src="data:image/jpeg;base64,{data}">'
 
 
 def _list(lines: Sequence[str], nothing: str) -> str:

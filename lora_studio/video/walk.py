@@ -82,7 +82,7 @@ class _Table:
     def __init__(self, cube: Path) -> None:
         self._cube, self._graph = cube, None
 
-    def __call__(self, frame: VideoFrame) -> VideoFrame:
+    def __call__(self, frame: VideoFrame) -> Any:
         """The frame, of 16 bits a channel, in the table's colours."""
         if self._graph is None:
             self._graph = av.filter.Graph()
