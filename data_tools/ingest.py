@@ -181,10 +181,10 @@ def _judge(
     if reason is not None:
         return Footage(**identity, status="quarantined", reason=reason)
     first = taken.get(sha256[:16])
-    if first is None or (first.path == outcome.key and "facts" in value):
-        return Footage(**identity, status="usable", **value["facts"])
-    if first.path != outcome.key and _still_holds(workspace, first):
+    if first is not None and first.path != outcome.key and _still_holds(workspace, first):
         return Footage(**identity, status="quarantined", reason=f"{_COPY}{first.path}")
+    if first is None or "facts" in value:
+        return Footage(**identity, status="usable", **value["facts"])
     return first.model_copy(update=identity)  # touched or moved, nothing else
 
 

@@ -72,6 +72,17 @@ def test_log_is_suspected_then_stated(place: Workspace, tiny_vision_folder: Path
     assert only_shot(place).shot_id == first.shot_id
 
 
+def test_a_file_that_moved_into_a_stated_folder_is_converted(place: Workspace):
+    ingest_folder(place, place.footage)
+    (place.footage / "day2").mkdir()
+    (place.footage / "a.mov").rename(place.footage / "day2" / "a.mov")
+    (place.footage / "day2" / "colour.toml").write_text('space = "slog3cine"')
+    (record,) = ingest_folder(place, place.footage).footage
+    assert (record.path, record.colour) == ("footage/day2/a.mov", "slog3cine")
+    assert record.transform
+    assert place.absolute(only_shot(place).path).is_file()
+
+
 def test_a_lut_of_ones_own(place: Workspace):
     """A table that swaps red and blue."""
     rows = [f"{blue:g} {green:g} {red:g}" for blue in (0, 1) for green in (0, 1) for red in (0, 1)]
