@@ -4,7 +4,8 @@ Lesson n of a kind is the same whoever renders it and however the lessons are sp
 body colour that belong to the brands of the learning proof never occur. Knows no model and no caption.
 
 On disk, in one folder: `clips_000256.npy` (L, 9, H, W, 3) or `stills_000256.npy` (L, 1, H, W, 3), uint8 sRGB, lessons 256 and
-on of that kind; beside it `.jsonl`, a line for each: `{"content", "shape", "body", "tags"}`.
+on of that kind; beside it `.jsonl`, a line for each: `{"content", "shape", "body", "tags"}`, and `cover_clips_000256.npy`: how much
+of each 16-pixel cell the product covers in every fourth frame, (L, 3 or 1, 8, 12) uint8 where 255 is all of it.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from data_tools.stage.brands import HELD_OUT
 from data_tools.stage.colours import colour_name
-from data_tools.stage.render import render
+from data_tools.stage.render import product_cover, render
 from data_tools.stage.sample import Draw, sample_scene
 from data_tools.stage.scene import Scene, content, describe
 from lora_studio import files
@@ -32,6 +33,8 @@ WIDTH: Final = 192
 FPS: Final = 12
 FRAMES: Final = {"clips": 9, "stills": 1}
 LESSONS_A_FILE: Final = 256
+CELL: Final = 16  # pixels a side: a patch of the backbone
+_RAYS: Final = 4  # a side, for the share of a cell
 # shot sizes in 100 lessons: the sizes in which a product can be told get most
 SCALES: Final = (("extreme_wide", 2), ("wide", 10), ("medium_wide", 21), ("medium", 28), ("medium_close_up", 23), ("close_up", 12),
                  ("extreme_close_up", 4))  # fmt: skip
@@ -70,7 +73,8 @@ def lesson(kind: str, number: int, seed: int = 0) -> Lesson:
 def render_lessons(folder: Path, kind: str, first: int, count: int, seed: int = 0) -> None:
     """Renders lessons `first` to `first + count` (multiples of 256); files that are there already are kept."""
     assert first % LESSONS_A_FILE == 0, first
-    starts = [start for start in range(first, first + count, LESSONS_A_FILE) if not lesson_file(folder, kind, start).is_file()]
+    every = range(first, first + count, LESSONS_A_FILE)
+    starts = [start for start in every if not all(file(folder, kind, start).is_file() for file in (lesson_file, cover_file))]
     with ProcessPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         done = pool.map(_render_file, *zip(*((folder, kind, start, seed) for start in starts), strict=True)) if starts else iter(())
         for _ in tqdm(done, total=len(starts), desc=f"lessons: {kind}", unit="file", disable=not starts):
@@ -82,13 +86,31 @@ def lesson_file(folder: Path, kind: str, start: int) -> Path:
     return folder / f"{kind}_{start:06d}.npy"
 
 
+def cover_file(folder: Path, kind: str, start: int) -> Path:
+    """Where it is said what the product covers in lessons `start` and on."""
+    return folder / f"cover_{kind}_{start:06d}.npy"
+
+
 def _render_file(folder: Path, kind: str, start: int, seed: int) -> None:
     lessons = [lesson(kind, number, seed) for number in range(start, start + LESSONS_A_FILE)]
-    pixels = np.stack(list(_rendered(lessons)))
+    _save(cover_file(folder, kind, start), np.stack([_cover_of(item) for item in lessons]))
     path = lesson_file(folder, kind, start)
-    files.write_text(path.with_suffix(".jsonl"), "".join(json.dumps(item.truth) + "\n" for item in lessons))
+    if not path.is_file():
+        pixels = np.stack(list(_rendered(lessons)))
+        files.write_text(path.with_suffix(".jsonl"), "".join(json.dumps(item.truth) + "\n" for item in lessons))
+        _save(path, pixels)
+
+
+def _save(path: Path, values: np.ndarray) -> None:
     with files.atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, pixels)
+        np.save(file, values)
+
+
+def _cover_of(item: Lesson) -> np.ndarray:
+    """(T, rows, columns) uint8."""
+    rows, columns, frames = HEIGHT // CELL, WIDTH // CELL, (FRAMES[item.kind] + 3) // 4
+    shares = product_cover(item.scene, rows * _RAYS, columns * _RAYS, frames, FPS / 4)
+    return np.rint(shares.reshape(frames, rows, _RAYS, columns, _RAYS).mean((2, 4)) * 255).astype(np.uint8)
 
 
 def _rendered(lessons: list[Lesson]) -> Iterator[np.ndarray]:

@@ -53,6 +53,21 @@ def render(scene: Scene, height: int, width: int, num_frames: int, fps: float, d
     return frames
 
 
+def product_cover(scene: Scene, height: int, width: int, num_frames: int, fps: float) -> np.ndarray:
+    """How much of each pixel the product covers, (F, H, W) in [0, 1]; what the plinth hides of it does not count."""
+    covers = np.zeros((num_frames, height * width), dtype=np.float32)
+    for index in range(num_frames):
+        time_s = (index - (num_frames - 1) / 2) / fps
+        field = build_field(scene, time_s, "cpu")
+        origin, heading, pixel = rays(scene, height, width, time_s, "cpu")
+        hits, distance, cover = march(field, origin, heading, pixel)
+        if len(hits):
+            point = origin + heading.index_select(1, hits) * distance
+            is_product = field.product_distance(point) <= field.plinth_distance(point) if scene.stage.plinth_height_dm > 0 else 1.0
+            covers[index, hits.numpy()] = (cover * is_product).numpy()
+    return covers.reshape(num_frames, height, width)
+
+
 def light_scene(scene: Scene, device: torch.device | str = "cpu") -> Lit:
     """Sets the light and bakes the shadows for the product as it stands mid-shot."""
     field, light = build_field(scene, 0.0, device), scene.light

@@ -48,6 +48,21 @@ class Lessons:
     def _pixels(self) -> list[np.ndarray]:
         return [np.load(path, mmap_mode="r") for path in self.paths]
 
+    def cover(self, indices: list[int]) -> Tensor:
+        """How much of each patch the product covers, (B, T, N) in [0, 1].
+
+        Raises TrainingError where the lessons were rendered before this was kept.
+        """
+        return self._covers[indices].flatten(2).float() / 255
+
+    @cached_property
+    def _covers(self) -> Tensor:
+        paths = [path.with_name(f"cover_{path.name}") for path in self.paths]
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise TrainingError(f"{missing[0]} is missing: `data-tools lessons {missing[0].parent}` makes it")
+        return torch.from_numpy(np.concatenate([np.load(path) for path in paths]))
+
     def frames(self, index: int) -> np.ndarray:
         """(F, H, W, 3) uint8."""
         return self._pixels[index // LESSONS_A_FILE][index % LESSONS_A_FILE]

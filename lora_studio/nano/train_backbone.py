@@ -29,6 +29,7 @@ from lora_studio.nano.build import write_part, write_weights
 from lora_studio.nano.latents import Latents, encode_lessons
 from lora_studio.nano.lessons import Lessons, compose_caption, draw_content
 from lora_studio.nano.progress import Course, Progress, read_course, training_device
+from lora_studio.nova.masking import split_order
 from lora_studio.nova.schedules import FlowMatchScheduler
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.weights import load_text, load_transformer
@@ -51,6 +52,7 @@ class BackboneCourse(Course):
     least_hidden: float = Field(default=0.2, gt=0, le=1)  # of the patches in all other steps: drawn evenly from here to all
     small_share: float = Field(default=0.35, gt=0, le=1)  # of the lessons whose product is a dot or has no outline
     context_noise: float = Field(default=0.3, ge=0)  # most of it in what is visible; of a channel's deviation
+    product_weight: float = Field(default=4.0, ge=1)  # of the patches where the product may be, beside the others
     outlook: float = Field(default=1.0, ge=0)  # weight of the error of the video encoder's linear reading
 
 
@@ -70,14 +72,16 @@ class Pupil(nn.Module):
     def _keep(self, _module: nn.Module, _given: object, handed_over: Tensor) -> None:
         self._handed_over = handed_over
 
-    def outlook_error(self, latents: Tensor) -> Tensor:
-        """Squared error of what the video encoder, asked last, tells of (B, C, T, H, W) latents."""
+    def outlook_error(self, latents: Tensor, weights: Tensor) -> Tensor:
+        """Squared error of what the video encoder, asked last, tells of (B, C, T, H, W) latents; weights (B, T, N)."""
         assert self._handed_over is not None
         rows, columns = (size // _outlook_patch(self.transformer) for size in latents.shape[-2:])
         cells = latents.unflatten(-1, (columns, -1)).unflatten(-3, (rows, -1))  # (B, C, T, rows, p, columns, p)
         wanted = cells.permute(0, 2, 3, 5, 1, 4, 6).flatten(4).flatten(1, 3)  # (B, T * rows * columns, C * p * p)
         told = self.outlook(self._handed_over[:, -wanted.shape[1] :])
-        return (told.float() - wanted).square().mean()
+        grid = weights.to(wanted.device).unflatten(-1, (sizes.TRANSFORMER["image_base_size"][0], -1))
+        counts = nn.functional.adaptive_avg_pool2d(grid, (rows, columns)).flatten(1)
+        return ((told.float() - wanted).square().mean(-1) * counts).sum() / counts.sum()
 
     def encode(self, captions: list[str]) -> list[Tensor]:
         """Captions -> rows (n_i, D_text) each, with gradients; "" has none."""
@@ -122,6 +126,24 @@ def blurred(latents: Tensor, most: float, chance: random.Random) -> Tensor:
     return latents + noise.to(latents.device) * latents.std(dim=(0, 2, 3, 4), keepdim=True)
 
 
+def weigh(cover: Tensor, kept_ids: Tensor, product_weight: float) -> Tensor:
+    """How much each patch counts, (B, T, N): more beside a visible patch of the product, or where it was a frame before.
+
+    Only what the model can see decides. Patches weighed by what they turn out to be would teach it to expect the product
+    wherever it is unsure.
+
+    Args:
+        cover: (B, T, N), what the product covers of each patch.
+        kept_ids: (B, T, K), the visible patches.
+        product_weight: of such patches; 1 elsewhere.
+    """
+    visible = torch.zeros_like(cover).scatter(-1, kept_ids, 1.0) * cover
+    visible[:, 1:] = torch.maximum(visible[:, 1:], cover[:, :-1])
+    grid = visible.unflatten(-1, (sizes.TRANSFORMER["image_base_size"][0], -1))
+    near = nn.functional.max_pool2d(grid, 3, stride=1, padding=1).flatten(2)
+    return 1 + (product_weight - 1) * near
+
+
 def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, clips: Latents) -> dict[str, Tensor]:
     """The loss of one step; all chance in it follows from the step."""
     chance = random.Random(f"{course.seed}/{step}")
@@ -135,12 +157,15 @@ def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, cl
     draws = draw(course.seed, step, range(count), tuple(latents.shape), pupil.transformer.num_patches, course.loss_repeat)
     is_blank = chance.random() < course.blank_share
     draws = replace(draws, ratio=1.0 if is_blank else chance.uniform(course.least_hidden, 1.0))
+    cover = source.lessons.cover(indices)[:, : latents.shape[2]]
+    weights = weigh(cover, split_order(draws.order, draws.ratio)[0], course.product_weight)
     with torch.autocast(latents.device.type, torch.bfloat16):
         text = pupil.encode(captions)
         flow = torch.full((count,), MOTION_FLOW, device=latents.device)
         shown = blurred(latents, course.context_noise, chance)
-        losses = training_loss(pupil.transformer, FlowMatchScheduler(shift=1.0), latents, text, flow, draws, shown=shown)
-        outlook = pupil.outlook_error(latents)
+        schedule = FlowMatchScheduler(shift=1.0)
+        losses = training_loss(pupil.transformer, schedule, latents, text, flow, draws, shown=shown, weights=weights)
+        outlook = pupil.outlook_error(latents, 1 + (course.product_weight - 1) * cover)
     return {"clips" if moving else "stills": losses.total, "outlook": course.outlook * outlook}
 
 

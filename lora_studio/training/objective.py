@@ -83,6 +83,7 @@ def training_loss(
     is_prior: Tensor | None = None,
     teacher: Callable[..., Tensor] | None = None,
     shown: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Losses:
     """The loss of one batch.
 
@@ -96,6 +97,7 @@ def training_loss(
         is_prior: (B,) bool: samples whose target is what `teacher` predicts, and not the clip.
         teacher: called as the transformer is, with these samples alone.
         shown: (B, C, T, H, W), what the transformer sees in place of `latents`, which stay the target.
+        weights: (B, T, N), how much each patch's error counts beside the others of its frame; all the same if None.
     """
     shown = latents if shown is None else shown
     patch = math.isqrt(draws.noise.shape[-1] // latents.shape[1])
@@ -112,8 +114,11 @@ def training_loss(
         flow = motion_flow[rows] if motion_flow is not None else None
         asked = (shown[rows], [text[int(row)] for row in rows], flow, kept_ids[rows], predicted_ids[rows], noisy[:, rows])
         target = target.index_copy(1, rows, teacher(*asked, times[:, rows]).to(target.dtype))
-    errors = (prediction.float() - target).square()
-    per_frame = errors.mean(dim=(0, 1, 3, 4))  # (T,)
+    errors = (prediction.float() - target).square().mean(-1)  # (G, B, T, M)
+    if weights is not None:
+        counts = weights.to(latents.device).gather(-1, predicted_ids)  # (B, T, M)
+        errors = errors * (counts / counts.mean(-1, keepdim=True))
+    per_frame = errors.mean(dim=(0, 1, 3))  # (T,)
     total = per_frame[0] if len(per_frame) == 1 else per_frame[0] + per_frame[1:].mean()
     return Losses(total, per_frame.detach())
 

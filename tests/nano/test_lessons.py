@@ -1,6 +1,7 @@
 """Lessons and their captions: numbered, never of a held-out brand, mirrored with the right words."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from data_tools.stage import lessons as rendered
 from data_tools.stage.brands import HELD_OUT, KITS
 from data_tools.stage.colours import colour_name
+from data_tools.stage.render import render
 from data_tools.stage.scene import describe
 from lora_studio.errors import TrainingError
 from lora_studio.nano.lessons import Lessons, as_pixels, compose_caption, mirrored
@@ -40,6 +42,15 @@ def test_strayed_colours_keep_their_names() -> None:
     assert truth["tags"] == describe(scene)
 
 
+def _white_share(item: rendered.Lesson) -> float:
+    """Of the middle frame: pixels that change when the product's colours do, mirrors and shadows left out by the bound."""
+    product, stage = item.scene.product, replace(item.scene.stage, gloss=0.0)
+    parts = dict.fromkeys(("band", "badge"))
+    frames = [render(replace(item.scene, stage=stage, product=replace(product, body=colour, cap=colour, **parts)), 64, 96, 1, 12)
+              for colour in ("#000000", "#FFFFFF")]  # fmt: skip
+    return float((np.abs(frames[0].astype(int) - frames[1]).max(-1) > 8).mean())
+
+
 def test_files_hold_what_their_numbers_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendered, "LESSONS_A_FILE", 2)
     monkeypatch.setattr("lora_studio.nano.lessons.LESSONS_A_FILE", 2)
@@ -52,6 +63,8 @@ def test_files_hold_what_their_numbers_say(tmp_path: Path, monkeypatch: pytest.M
     assert lessons.truths[3] == rendered.lesson("clips", 3).truth
     assert lessons.frames(3).shape == (9, 16, 24, 3)
     assert np.array_equal(lessons.frames(3), np.load(tmp_path / "clips_000002.npy")[1])
+    assert lessons.cover([3, 0]).shape == (2, 3, 1)
+    assert float(lessons.cover([3])[0, 1, 0]) == pytest.approx(_white_share(rendered.lesson("clips", 3)), abs=0.1)
     pixels = as_pixels([lessons.frames(0), lessons.frames(1)])
     assert pixels.shape == (2, 3, 9, 16, 24)
     assert torch.allclose((pixels[1, :, 2, 5, 6] + 1) * 127.5, torch.tensor(lessons.frames(1)[2, 5, 6]).float(), atol=1e-4)

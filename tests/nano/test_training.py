@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from data_tools.stage.lessons import lesson
+from lora_studio.errors import TrainingError
 from lora_studio.nano import train_backbone, train_vae, train_vision
 from lora_studio.nano.build import build
 from lora_studio.nano.lessons import Lessons, as_pixels
@@ -29,6 +30,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frames = np.repeat(np.repeat(chance.integers(0, 255, (2, 1, 8, 12, 3), dtype=np.uint8), 16, axis=2), 16, axis=3)
         np.save(folder / "lessons" / f"{kind}_000000.npy", np.repeat(frames, num_frames, axis=1))
         truths = [json.dumps(lesson(kind, number).truth) + "\n" for number in range(2)]
+        covers = chance.integers(0, 255, (2, (num_frames + 3) // 4, 8, 12), dtype=np.uint8)
+        np.save(folder / "lessons" / f"cover_{kind}_000000.npy", covers)
         (folder / "lessons" / f"{kind}_000000.jsonl").write_text("".join(truths))
     build(folder / "model", 0)
     return folder
@@ -261,6 +264,27 @@ def test_the_outlook_reads_the_cells_of_every_frame_in_their_order(work: Path) -
     pupil.outlook.weight.zero_()
     pupil.outlook.bias.zero_()
     pupil._handed_over = places
-    assert pupil.outlook_error(latents) == pytest.approx(float(latents.square().mean()))
+    weights = torch.ones(1, frames, 4 * rows * columns)  # four patches in each cell
+    assert pupil.outlook_error(latents, weights) == pytest.approx(float(latents.square().mean()))
     pupil.outlook.weight[:, : len(cells)] = cells.T
-    assert pupil.outlook_error(latents) < 1e-10
+    assert pupil.outlook_error(latents, weights) < 1e-10
+    pupil.outlook.weight.zero_()
+    weights.zero_()[0, 1, 12 * 2 + 2] = 1.0  # a patch of the cell in row 1, column 1 of the second frame
+    assert pupil.outlook_error(latents, weights) == pytest.approx(float(cells[24 + 7].square().mean()))
+
+
+def test_what_can_be_seen_decides_what_counts() -> None:
+    cover = torch.zeros(1, 2, 96)
+    cover[0, 0, 5 * 12 + 3] = 1.0  # row 5, column 3 of 8 x 12
+    near = {row * 12 + column for row in (4, 5, 6) for column in (2, 3, 4)}
+    hidden = train_backbone.weigh(cover, torch.tensor([[[0, 1], [0, 1]]]), 4.0)
+    assert set((hidden[0, 1] > 1).nonzero().flatten().tolist()) == near, "seen in the frame before"
+    assert bool((hidden[0, 0] == 1).all()), "a product that is hidden changes nothing"
+    seen = train_backbone.weigh(cover, torch.tensor([[[63, 1], [0, 1]]]), 4.0)
+    assert set((seen[0, 0] == 4).nonzero().flatten().tolist()) == near
+
+
+def test_lessons_without_what_the_product_covers_say_what_makes_it(work: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "clips_000000.npy", np.load(work / "lessons" / "clips_000000.npy"))
+    with pytest.raises(TrainingError, match="cover_clips_000000.npy is missing: `data-tools lessons"):
+        Lessons(tmp_path, "clips").cover([0])

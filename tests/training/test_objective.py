@@ -163,3 +163,19 @@ def test_what_is_shown_can_differ_from_what_is_asked_for() -> None:
 
     assert total(blind, torch.zeros_like(clips)) == total(model, None) == total(model, clips)
     assert total(model, torch.zeros_like(clips)) != total(model, None)
+
+
+@torch.no_grad()
+def test_weights_say_how_much_a_patch_counts() -> None:
+    recording = Recording("abs_nomix")
+    draws, schedule, _ = _replayed(recording, "fm")
+    draws = dataclasses.replace(draws, ratio=1.0)
+    model, text = recording.transformer(), [recording["in.text0"], recording["in.text1"]]
+
+    def per_frame(weights: torch.Tensor | None) -> torch.Tensor:
+        return training_loss(model, schedule, recording["in.x"], text, FLOW, draws, weights=weights).per_frame
+
+    left = (torch.arange(24) < 12).float().expand(2, 3, 24)
+    assert torch.allclose(per_frame(torch.full((2, 3, 24), 3.0)), per_frame(None))
+    assert not torch.allclose(per_frame(left), per_frame(1 - left))
+    assert torch.allclose((per_frame(left) + per_frame(1 - left)) / 2, per_frame(None), rtol=1e-4)
