@@ -133,6 +133,28 @@ def tag(
 
 
 @app.command()
+def review(
+    workspace: Place,
+    by: Annotated[str, typer.Option(help="Who corrects; default: who is logged in.")] = "",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 7861,
+) -> None:
+    """Correct tags in the browser, conflicts first, on this machine only."""
+    place = Workspace.open(workspace)
+    import getpass
+    import os
+
+    from lora_studio.review.server import check_environment
+
+    check_environment(dict(os.environ))
+    from data_tools.review.page import serve  # gradio: takes seconds to import
+
+    def tell(address: str) -> None:
+        print(f"Correction page of {place.root.name}: {address}  (Ctrl+C stops it)", flush=True)
+
+    serve(place, by or getpass.getuser(), port, tell)
+
+
+@app.command()
 def caption(workspace: Place) -> None:
     """Compose captions from tags."""
     place = Workspace.open(workspace)

@@ -1,7 +1,7 @@
 """Tagging a library: asks every source about every shot, does only what is stale, and lets `fusion` decide.
 
-A shot is measured once per content of its clip and looked at once per vision model; the camera reports are read each time.
-What a person has corrected stays.
+A shot is measured once per content of its clip and looked at once per vision model; the camera reports, and what people have
+corrected, are read each time.
 """
 
 import logging
@@ -17,6 +17,7 @@ from data_tools import fusion, workers, zero_shot
 from data_tools.camera_report import Reports, read_reports
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.colour import SUSPECTED
+from data_tools.corrections import CONTENT, Said, read_corrections, said_by_people
 from data_tools.scenes import group_scenes
 from lora_studio import files
 from lora_studio.errors import FootageError, ModelError
@@ -52,21 +53,34 @@ def tag_shots(workspace: Workspace, vision_folder: Path | None = None, load: Loa
 
     Raises:
         FootageError: there is no shot yet, or a camera report is wrong.
+        WorkspaceError: the book of corrections is damaged.
         ModelError: `vision_folder` holds no model.
     """
     catalog = Catalog(workspace)
     rows = catalog.shots()
     if not rows:
         raise FootageError(f"no shots in {workspace.root}: take footage in first with `data-tools ingest {workspace.root} FOLDER`")
-    footage = catalog.footage()
-    reports = read_reports(workspace, footage)
+    said_by_people(read_corrections(workspace))  # a damaged book is told before the long work
+    read_reports(workspace, catalog.footage())
     num_measured = _measure(workspace, catalog, [row for row in rows if not is_measured(row)])
     _part_into_scenes(catalog)
     num_looked_at = _look(workspace, catalog, _usable_vision_folder(vision_folder), load)
-    unread = {record.footage_id for record in footage if record.colour == SUSPECTED}
-    num_changed = catalog.put_shots([_fused(row, reports, row.shot.footage_id in unread) for row in catalog.shots()])
+    num_changed = catalog.put_shots(with_statements(workspace, catalog, catalog.shots()))
     catalog.compact()
     return Tagging(len(rows), num_measured, num_looked_at, num_changed)
+
+
+def with_statements(workspace: Workspace, catalog: Catalog, rows: list[ShotRow]) -> list[ShotRow]:
+    """The rows with what reports and people say of them now, and all sources fused anew.
+
+    Raises:
+        FootageError: a camera report is wrong.
+        WorkspaceError: the book of corrections is damaged.
+    """
+    footage = catalog.footage()
+    reports, said = read_reports(workspace, footage), said_by_people(read_corrections(workspace))
+    unread = {record.footage_id for record in footage if record.colour == SUSPECTED}
+    return [_fused(row, reports, said, row.shot.footage_id in unread) for row in rows]
 
 
 def _part_into_scenes(catalog: Catalog) -> None:
@@ -182,14 +196,17 @@ def _with_scores(shot: Shot, source: fusion.Source, found: dict[str, dict[str, f
     return shot.model_copy(update={"tags": tags})
 
 
-def _fused(row: ShotRow, reports: Reports, is_unread: bool) -> ShotRow:
-    """The row with what its report says; light that was only looked at counts for nothing where the colours are not known."""
+def _fused(row: ShotRow, reports: Reports, said: Said, is_unread: bool) -> ShotRow:
+    """The row with what report and people say; light that was only looked at counts for nothing where the colours are not known."""
     shot = row.shot
     if shot.footage_id not in reports.offline:
-        said = reports.of(shot)
-        words = said.words if said is not None else {}
+        report = reports.of(shot)
+        words = report.words if report is not None else {}
         shot = _with_scores(shot, "metadata", {axis: fusion.stated("metadata", word) for axis, word in words.items()})
-        shot = shot.model_copy(update={"content": said.content if said is not None else ""})
+        shot = shot.model_copy(update={"reported_content": report.content if report is not None else ""})
+    human = said.get(shot.shot_id, {})
+    shot = _with_scores(shot, "human", {axis: fusion.stated("human", word) for axis, word in human.items() if axis != CONTENT})
+    shot = shot.model_copy(update={"content": human.get(CONTENT) or shot.reported_content})
     if is_unread:
         tags = {axis: _stated_alone(tag) if axis.startswith("light.") else tag for axis, tag in shot.tags.items()}
         shot = shot.model_copy(update={"tags": tags})

@@ -133,6 +133,7 @@ class Shot(Record):
     hashes: tuple[str, ...] = ()  # perceptual hashes of some frames
     scene: str = ""  # shots of one set-up share it; the id of one of them
     content: str = ""  # what is in the picture, without camera, light or brand words
+    reported_content: str = ""  # the same as the camera report says it; a person may have said it better
     caption_long: str = ""
     caption_short: str = ""
 

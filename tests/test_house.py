@@ -28,7 +28,7 @@ FLOORS = {
 ROOMS = ("lora_studio.nova", "lora_studio.adapters", "lora_studio.training", "lora_studio.generation",
          "lora_studio.consistency", "lora_studio.nano", "lora_studio.review", "lora_studio.parity", "data_tools")  # fmt: skip
 DOORS = {
-    "gradio": ("lora_studio.review.page", "lora_studio.review.server"),
+    "gradio": ("lora_studio.review.page", "lora_studio.review.server", "data_tools.review.page"),
     "peft": ("lora_studio.adapters",),
     "decord": ("lora_studio.video",),
     "av": ("lora_studio.video",),

@@ -4,7 +4,7 @@ No arithmetic, no SQL, no text of users in any template: a template runs as Java
 constant, and what people wrote reaches the browser as a value that the scripts in `static/` show as text.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import gradio as gr
@@ -23,13 +23,13 @@ def build_page(room: Room) -> gr.Blocks:
     """Lays the page out. Nothing of the workspace is in it yet: every visit asks `room` for its values."""
     with gr.Blocks(title="Review", analytics_enabled=False) as page:
         reviewer = gr.BrowserState("", storage_key="lora_studio_reviewer", secret="kept on this machine only")
-        header = _screen("header")
+        header = screen("header")
         with gr.Tabs(elem_id="rooms"):
             with gr.Tab("Wall"):
                 take = gr.Radio(label="Take", elem_id="take", container=False, show_label=False)
-                wall = _screen("wall")
+                wall = screen("wall")
             with gr.Tab("Blind compare"):
-                compare = _screen("compare")
+                compare = screen("compare")
                 with gr.Row(elem_id="who") as who:
                     name = gr.Textbox(label="Your name", max_length=60, elem_id="name")
                     start = gr.Button("Start comparing", variant="primary", elem_id="start", scale=0)
@@ -66,22 +66,30 @@ def build_page(room: Room) -> gr.Blocks:
     return page
 
 
-def mount_page(app: FastAPI, page: gr.Blocks, port: int) -> FastAPI:
-    """Puts the page at `/` of `app` with everything switched off that a review on one machine does not need."""
+def mount_page(app: FastAPI, page: gr.Blocks, port: int, styles: Sequence[str] = ()) -> FastAPI:
+    """Puts the page at `/` of `app` with everything switched off that a review on one machine does not need.
+
+    Args:
+        app: what answers requests.
+        page: as gradio built it.
+        port: that `app` will listen on.
+        styles: style sheets below `/ui/` that the page has beside the common one.
+    """
+    head = HEAD + "".join(f'<link rel="stylesheet" href="/ui/{style}">' for style in styles)
     return gr.mount_gradio_app(
-        app, page, path="/", server_name="127.0.0.1", server_port=port, head=HEAD, theme=_theme(), footer_links=[],
+        app, page, path="/", server_name="127.0.0.1", server_port=port, head=head, theme=_theme(), footer_links=[],
         run_history=False, allowed_paths=[], show_error=False, max_file_size="1kb", ssr_mode=False, enable_monitoring=False,
         pwa=False, mcp_server=False,
     )  # fmt: skip
 
 
-def _screen(name: str) -> gr.HTML:
-    """A component drawn by `static/<name>.js`, which is given the component's value and sends back what people do."""
+def screen(name: str) -> gr.HTML:
+    """A component drawn by `/ui/<name>.js`, which is given the component's value and sends back what people do."""
     return gr.HTML(
         html_template='<div class="screen"></div>',
         js_on_load=f"""
             const mounted = import('/ui/{name}.js').then((script) => script.mount(element, {{
-                vote: (detail) => trigger('submit', detail),
+                send: (detail) => trigger('submit', detail),
                 leave: () => trigger('clear'),
             }}));
             const show = () => mounted.then((screen) => screen.show(props.value));
@@ -89,7 +97,7 @@ def _screen(name: str) -> gr.HTML:
             show();
         """,
         apply_default_css=False,
-        elem_id=name,
+        elem_id=name.rpartition("/")[2],
     )
 
 

@@ -5,7 +5,7 @@ page; only the addresses the page needs are answered. Knows no SQL and builds no
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -66,17 +66,20 @@ class OwnPageOnly:
         await answer(scope, receive, send_with_headers)
 
 
-def create_app(media: Media, mount: Callable[[FastAPI], FastAPI]) -> FastAPI:
+def create_app(media: Media, mount: Callable[[FastAPI], FastAPI], more: Mapping[str, Path] | None = None) -> FastAPI:
     """The whole application.
 
     Args:
         media: the clips that may be asked for.
         mount: puts the page at `/`.
+        more: folders of scripts beside those of this room: name -> folder, answered below `/ui/<name>/`.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.add_middleware(CORSMiddleware, allow_origins=[])  # ours, so that gradio adds none of its own
     app.add_middleware(OwnPageOnly)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_HOSTS), www_redirect=False)
+    for name, folder in (more or {}).items():
+        app.mount(f"/ui/{name}", StaticFiles(directory=folder))
     app.mount("/ui", StaticFiles(directory=STATIC))
 
     @app.get("/media/{token}")

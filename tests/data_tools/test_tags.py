@@ -1,14 +1,14 @@
 """Tagging: measured, reported and looked at once; corrected tags stay."""
 
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from drawing import BRAND
 from test_zero_shot import Brightness
 
-from data_tools import fusion
 from data_tools.catalog import Catalog, ShotRow
+from data_tools.corrections import write_correction
 from data_tools.tags import Tagging, tag_shots
 from lora_studio.brand import save_brand
 from lora_studio.errors import FootageError, ModelError
@@ -56,9 +56,7 @@ def test_a_trained_model_speaks_and_a_person_overrules(workspace: Workspace, tmp
     assert row.vector is not None
     assert len(row.vector) == 3
     assert set(row.shot.tags["light.key"].scores) == {"measured", "clip"}
-    corrected = fusion.fuse({**row.shot.tags["light.key"].scores, "human": fusion.stated("human", "low")})
-    tags = {**row.shot.tags, "light.key": corrected}
-    Catalog(workspace).put_shots([replace(row, shot=row.shot.model_copy(update={"tags": tags}))])
+    write_correction(workspace, [row.shot.shot_id], "light.key", "low", "Ana", datetime.now(UTC))
     tag_shots(workspace, tmp_path, lambda folder: Brightness())
     tag = by_name(workspace)["still0"].shot.tags["light.key"]
     assert (tag.value, tag.source) == ("low", "human")

@@ -1,7 +1,5 @@
 """The page in a real browser: clips in step, exact frames, a vote that lasts, hostile text that stays text, no other host."""
 
-import os
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -37,32 +35,12 @@ SHOWN = """selector => [...document.querySelectorAll(selector)].map(video => {
 })"""
 
 
-def chromium() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        reason = "no Chromium on this machine (apt-get install chromium)"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    return found
-
-
 @dataclass
 class Visit:
     """One tab of the browser, and whatever went wrong in it."""
 
     page: object
     faults: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    executable = chromium()
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e .[dev])")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio"]
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import {Transport, clipElement} from './transport.js';
 const PATIENCE_MS = 15000; // a vote that is not confirmed by then may be sent again
 const KEYS = {ArrowLeft: 'left', ArrowRight: 'right', n: 'same', b: 'neither'};
 
-export function mount(root, {vote, leave}) {
+export function mount(root, {send, leave}) {
     let group = null;
     let ballot = null;
     let waiting = null;
@@ -46,7 +46,7 @@ export function mount(root, {vote, leave}) {
             setWaiting(null);
             status.textContent = 'The vote was not confirmed. Is the page\u2019s server still running? Choose again.';
         }, PATIENCE_MS));
-        vote({ballot, choice});
+        send({ballot, choice});
     }
 
     function setWaiting(timer) {

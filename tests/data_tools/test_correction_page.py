@@ -1,0 +1,76 @@
+"""The correction page in a real browser, by keyboard and by mouse: what is said is on disk, and nothing leaves this machine."""
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from test_tags import by_name
+
+from data_tools.corrections import read_corrections, said_by_people
+from lora_studio.workspace import Workspace
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = "<img src=x onerror=window.hit=1> ${window.hit=1}"
+
+
+def test_a_person_corrects_by_keyboard_and_mouse_and_takes_it_back(browser, workspace: Workspace):
+    command = [sys.executable, "-m", "data_tools", "review", str(workspace.root), "--by", "Ana Berg", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().split(": ", 1)[1].split()[0]
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        page, faults = context.new_page(), []
+        page.set_default_timeout(20_000)
+        page.on("console", lambda m: faults.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+        page.on("response", lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        page.on("request", lambda r: faults.append(f"left: {r.url}") if urlsplit(r.url).hostname != "127.0.0.1" else None)
+        page.goto(address)
+        _use(page, workspace)
+        assert faults == []
+        assert page.evaluate("window.hit") is None
+        context.close()
+        server.terminate()
+
+
+def _use(page, workspace: Workspace) -> None:
+    page.wait_for_selector(".axis")
+    names = {row.shot.shot_id: name for name, row in by_name(workspace).items()}
+    while not page.locator("h1").inner_text().startswith("pan.mp4"):
+        here = page.locator("h1").inner_text()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("here => document.querySelector('h1').textContent !== here", arg=here)
+    assert page.locator(".pictures img").count() == 5
+    assert page.evaluate("[...document.querySelectorAll('.pictures img')].every(one => one.naturalWidth === 288)")
+    page.wait_for_function("document.querySelector('video').readyState >= 3")
+    movement = page.locator('[data-axis="angle.movement"]')
+    assert movement.locator('[aria-pressed="true"]').inner_text().endswith("pan right")
+
+    for _ in range(4):
+        page.keyboard.press("ArrowDown")  # from scale to movement
+    page.keyboard.press("1")
+    page.get_by_text("Saved for 1 shot: angle.movement is static.").wait_for()
+    assert movement.locator(".said").inner_text().endswith("static")
+    assert by_name(workspace)["pan0"].shot.tags["angle.movement"].value == "static"
+    assert "The camera is static." in page.locator(".desk .caption").inner_text()
+    page.keyboard.press("Backspace")
+    page.get_by_text("what was said of angle.movement is taken back").wait_for()
+    assert by_name(workspace)["pan0"].shot.tags["angle.movement"].value == "pan_right"
+
+    page.locator('[data-axis="light.quality"]').get_by_role("button", name="soft").click()
+    page.get_by_text("Saved for 1 shot: light.quality is soft.").wait_for()
+    page.get_by_label("What is in the picture").fill(HOSTILE)
+    page.get_by_role("button", name="Save words").click()
+    page.get_by_text("Saved for 1 shot: content is").wait_for()
+    page.keyboard.press("u")
+    page.get_by_text("Undone for 1 shot: content").wait_for()
+    book = read_corrections(workspace)
+    assert {line.by for line in book} == {"Ana Berg"}
+    assert {names[shot]: words for shot, words in said_by_people(book).items()} == {"pan0": {"light.quality": "soft"}}
+    page.reload()
+    page.wait_for_selector(".axis")
+    assert by_name(workspace)["pan0"].shot.tags["light.quality"].source == "human"
