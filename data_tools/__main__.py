@@ -2,6 +2,7 @@
 
 import json
 import logging
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a studio's footage to a dataset: init, ingest, tag, caption, coverage, build; status at any time.",
 )
+
+
+class Fit(StrEnum):
+    """How pictures of another shape are brought to the model's."""
+
+    crop = "crop"
+    pad = "pad"
+
+
 Place = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="The brand's folder.")]
 
 
@@ -133,6 +143,23 @@ def tag(
 
 
 @app.command()
+def describe(
+    workspace: Place,
+    model: Annotated[Path, typer.Option(help="Folder of a vision-language model as transformers saves it.")],
+) -> None:
+    """Let a vision-language model say what is in each shot; camera reports and people stand above it."""
+    place = Workspace.open(workspace)
+    from data_tools.describe import describe_shots
+
+    done = describe_shots(place, model)
+    for reason, number in sorted(done.left_out.items()):
+        print(f"not used: {number} answers, {reason}")
+    for words, number in sorted(done.repeated.items()):
+        print(f"said of {number} scenes alike, look at them: {words}")
+    print(f"{done.num_shots} shots: " + (f"{done.num_asked} described" if done.num_asked else "nothing to do"))
+
+
+@app.command()
 def review(
     workspace: Place,
     by: Annotated[str, typer.Option(help="Who corrects; default: who is logged in.")] = "",
@@ -191,17 +218,45 @@ def build(
     workspace: Place,
     model: Annotated[str, typer.Option(help='"nano", a model folder, or a Hub id.')] = "nano",
     held_out: Annotated[float, typer.Option(help="Share of the footage to hold out.")] = 0.2,
+    fit: Annotated[Fit, typer.Option(help="crop: fill the frame; pad: keep the whole picture. `preview` shows both.")] = Fit.crop,
 ) -> None:
     """Encode clips and captions into the dataset that training reads."""
     place = Workspace.open(workspace)
     from data_tools.build import build_dataset, check_ready, open_base
 
     check_ready(place)
-    done = build_dataset(place, open_base(model), held_out)
+    done = build_dataset(place, open_base(model, fit=fit.value), held_out)
     for reason, number in sorted(done.left_out.items()):
         print(f"left out: {number} shots, {reason}")
     print(f"{done.num_train} train and {done.num_held_out} held-out clips", end="; ")
     print(f"encoded {done.num_encoded_clips} clips, {done.num_encoded_texts} captions" if done.is_new else "nothing to do")
+
+
+@app.command()
+def preview(
+    workspace: Place,
+    model: Annotated[str, typer.Option(help='"nano", a model folder, or a Hub id.')] = "nano",
+) -> None:
+    """Draw a contact sheet: what the model would see of each shot, cropped and padded."""
+    place = Workspace.open(workspace)
+    from data_tools.build import open_base
+    from data_tools.preview import draw_preview
+
+    sheet, num_shown, num_shots = draw_preview(place, open_base(model).form)
+    print(f"wrote {sheet}: {num_shown} of {num_shots} shots, those first that lose most by cropping")
+
+
+@app.command()
+def export(
+    workspace: Place,
+    folder: Annotated[Path, typer.Argument(help="A new folder, or one that an earlier export made.")],
+) -> None:
+    """Write the dataset as clips with captions that other trainers read: MP4, .txt and metadata.jsonl."""
+    place = Workspace.open(workspace)
+    from data_tools.export import export_dataset
+
+    number = export_dataset(place, folder)
+    print(f"{number} clips are in {folder}" if number else f"{folder} is up to date; nothing to do")
 
 
 @app.command()

@@ -21,6 +21,7 @@ from lora_studio import files
 from lora_studio.brand import load_brand
 from lora_studio.errors import FootageError, RightsError
 from lora_studio.records import Footage, Shot
+from lora_studio.video import Fit
 from lora_studio.workspace import Workspace
 
 MOTION_FLOW = 5.0  # the condition's default; the measured flow is kept beside it
@@ -48,7 +49,7 @@ class Built:
     left_out: dict[str, int]  # reason -> shots
 
 
-def open_base(name: str, device: str = "cpu") -> Base:
+def open_base(name: str, device: str = "cpu", fit: Fit = "crop") -> Base:
     """Finds a base model and reads its shape and hashes; weights are loaded when something must be encoded.
 
     Raises:
@@ -64,7 +65,7 @@ def open_base(name: str, device: str = "cpu") -> Base:
         load_vae=lambda: weights.load_vae(folder, device=device),
         load_text=lambda: weights.load_text(folder, device=device),
     )
-    return Base(name, ClipFormat(shape.num_frames, shape.fps, shape.height, shape.width), shape.latent, encoders)
+    return Base(name, ClipFormat(shape.num_frames, shape.fps, shape.height, shape.width, fit), shape.latent, encoders)
 
 
 def build_dataset(workspace: Workspace, base: Base, held_out: float = 0.2, today: date | None = None) -> Built:
@@ -202,7 +203,7 @@ def _write(
     expiries = sorted(end.isoformat() for one in rights if (end := one.last_day()) is not None)
     manifest = dataset.Manifest(
         model=base.name, vae_sha256=base.encoders.vae_sha256, text_encoder_sha256=base.encoders.text_sha256,
-        num_frames=base.form.num_frames, fps=base.form.fps, height=base.form.height, width=base.form.width,
+        num_frames=base.form.num_frames, fps=base.form.fps, height=base.form.height, width=base.form.width, fit=base.form.fit,
         latent_shape=base.latent_shape, num_train=len(rows["train"]), num_held_out=len(rows["held_out"]),
         rights_sha256=files.sha256_json(sorted(json.dumps(one.model_dump(mode="json"), sort_keys=True) for one in rights)),
         dataset_sha256=dataset.hash_rows([*rows["train"], *rows["held_out"]]),

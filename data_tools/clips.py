@@ -14,6 +14,7 @@ from typing import Literal
 from lora_studio import files
 from lora_studio.errors import FootageError
 from lora_studio.records import Shot
+from lora_studio.video import Fit
 
 MAX_CLIPS_PER_SHOT = 4
 VERSION = 1  # part of every clip id: raise it when a clip's pixels would come out differently
@@ -23,12 +24,13 @@ Split = Literal["train", "held_out"]
 
 @dataclass(frozen=True)
 class ClipFormat:
-    """What a model takes: frames, frames per second, and size in pixels."""
+    """What a model takes: frames, frames per second, and size in pixels; and how pictures of another shape are fitted to it."""
 
     num_frames: int
     fps: float
     height: int
     width: int
+    fit: Fit = "crop"
 
     @property
     def duration_s(self) -> float:
@@ -116,4 +118,5 @@ def _held_out_groups(groups: set[str], share: float) -> set[str]:
 
 
 def _clip_id(shot: Shot, start_s: float, form: ClipFormat) -> str:
-    return files.sha256_json([shot.sha256, start_s, form.num_frames, form.fps, form.height, form.width, VERSION])[:16]
+    fit = [] if form.fit == "crop" else [form.fit]
+    return files.sha256_json([shot.sha256, start_s, form.num_frames, form.fps, form.height, form.width, VERSION, *fit])[:16]

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from data_tools.clips import ClipFormat, PlannedClip
 from lora_studio import files, video
+from lora_studio.records import Shot
 from lora_studio.workspace import Workspace
 
 _FLOW_SHORT_SIDE = 240
@@ -65,7 +66,7 @@ class FeatureStore:
         missing = [clip for clip in clips if not self._path(self.clip_key(clip)).is_file()]
         vae = self._encoders.load_vae() if missing else None
         for clip in tqdm(missing, desc="encode clips", unit="clip", disable=not missing):
-            frames = self._frames(clip)
+            frames = clip_frames(self._workspace, clip.shot, clip.start_s, self._form)
             arrays = {"moments": _moments(vae, frames), "flow": np.array([mean_flow(frames)], dtype=np.float32)}
             self._keep(self.clip_key(clip), arrays)
         return len(missing)
@@ -83,18 +84,23 @@ class FeatureStore:
             self._keep(self.text_key(text), {"rows": rows.float().cpu().numpy().astype(np.float16)})
         return len(missing)
 
-    def _frames(self, clip: PlannedClip) -> np.ndarray:
-        times = video.sample_times(clip.start_s, self._form.num_frames, self._form.fps)
-        last_s = (clip.shot.num_frames - 1) / clip.shot.fps
-        frames = video.read_frames(self._workspace.absolute(clip.shot.path), [min(time_s, last_s) for time_s in times])
-        return video.resize_crop(frames, self._form.height, self._form.width)
-
     def _path(self, key: str) -> Path:
         return self._workspace.dataset / "features" / f"{key}.safetensors"
 
     def _keep(self, key: str, arrays: dict[str, np.ndarray]) -> None:
         with files.atomic_path(self._path(key)) as temporary:
             save_file(arrays, temporary)
+
+
+def clip_frames(workspace: Workspace, shot: Shot, start_s: float, form: ClipFormat) -> np.ndarray:
+    """Exactly the frames a model sees of a clip, (F, H, W, 3) uint8.
+
+    Raises:
+        MediaError: the normalised shot cannot be read.
+    """
+    last_s = (shot.num_frames - 1) / shot.fps
+    times = [min(time_s, last_s) for time_s in video.sample_times(start_s, form.num_frames, form.fps)]
+    return video.FITS[form.fit](video.read_frames(workspace.absolute(shot.path), times), form.height, form.width)
 
 
 def _moments(vae: Any, frames: np.ndarray) -> np.ndarray:

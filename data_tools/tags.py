@@ -206,7 +206,7 @@ def _fused(row: ShotRow, reports: Reports, said: Said, is_unread: bool) -> ShotR
         shot = shot.model_copy(update={"reported_content": report.content if report is not None else ""})
     human = said.get(shot.shot_id, {})
     shot = _with_scores(shot, "human", {axis: fusion.stated("human", word) for axis, word in human.items() if axis != CONTENT})
-    shot = shot.model_copy(update={"content": human.get(CONTENT) or shot.reported_content})
+    shot = shot.model_copy(update={"content": human.get(CONTENT) or shot.reported_content or shot.described_content})
     if is_unread:
         tags = {axis: _stated_alone(tag) if axis.startswith("light.") else tag for axis, tag in shot.tags.items()}
         shot = shot.model_copy(update={"tags": tags})

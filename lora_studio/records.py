@@ -134,6 +134,8 @@ class Shot(Record):
     scene: str = ""  # shots of one set-up share it; the id of one of them
     content: str = ""  # what is in the picture, without camera, light or brand words
     reported_content: str = ""  # the same as the camera report says it; a person may have said it better
+    described_content: str = ""  # the same as a vision-language model says it; used where nobody else says anything
+    described_fault: str = ""  # why its answer is not used
     caption_long: str = ""
     caption_short: str = ""
 

@@ -192,6 +192,21 @@ def test_resize_crop_keeps_the_middle_and_the_ratio():
     assert video.resize_crop(frames, 128, 192).shape == (2, 128, 192, 3)
 
 
+@pytest.mark.parametrize(("height", "width"), [(90, 160), (160, 90), (48, 72)])
+def test_resize_pad_keeps_the_whole_picture_in_the_middle(height: int, width: int):
+    frames = np.full((2, height, width, 3), 100, np.uint8)
+    frames[:, height // 2 - 10 : height // 2 + 10, width // 2 - 10 : width // 2 + 10] = 200
+    frames[1] //= 2  # a darker second frame does not change the ground
+    padded = video.resize_pad(frames, 48, 72)
+    assert padded.shape == (2, 48, 72, 3)
+    assert padded[0, 24, 36].min() == 200
+    assert padded[1, 24, 36].max() == 100
+    assert padded[0, 0, 0].tolist() == [100, 100, 100]
+    scale = min(48 / height, 72 / width)
+    held = (padded[0, 24, :, 0] > 150).sum(), (padded[0, :, 36, 0] > 150).sum()
+    assert held == pytest.approx((20 * scale, 20 * scale), abs=1.01)
+
+
 def test_sample_times_go_by_time():
     assert video.sample_times(0.5, 3, 12.0) == pytest.approx([0.5, 0.5 + 1 / 12, 0.5 + 2 / 12])
 

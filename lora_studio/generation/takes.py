@@ -32,7 +32,7 @@ from lora_studio.nova import weights
 from lora_studio.nova.vae import pixel_dtype
 from lora_studio.records import Take
 from lora_studio.runs import Run, finished_runs
-from lora_studio.video import read_frames, resize_crop, sample_times, write_video
+from lora_studio.video import FITS, read_frames, resize_crop, sample_times, write_video
 from lora_studio.wall import current_takes, dataset_clips, read_manifest, save_plan
 from lora_studio.workspace import Workspace
 
@@ -215,7 +215,8 @@ def _real_frames(job: _Job, plan: PlannedTake) -> np.ndarray:
     assert plan.clip is not None
     shape = job.base.shape
     times = sample_times(plan.clip.start_s, shape.num_frames, shape.fps)
-    return resize_crop(read_frames(job.workspace.shots / f"{plan.clip.shot_id}.mp4", times), shape.height, shape.width)
+    fit = FITS[read_manifest(job.workspace).get("fit", "crop")]
+    return fit(read_frames(job.workspace.shots / f"{plan.clip.shot_id}.mp4", times), shape.height, shape.width)
 
 
 def _save(job: _Job, plan: PlannedTake, frames: np.ndarray, settings: dict[str, Any], started: float) -> None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from datasets import Dataset, DatasetDict, Features, Sequence, Value, load_from_disk
@@ -137,6 +137,7 @@ class Manifest(Record):
     fps: float
     height: int
     width: int
+    fit: Literal["crop", "pad"] = "crop"  # how pictures of another shape were brought to this size
     latent_shape: tuple[int, int, int, int]  # C, T, H, W
     num_train: int
     num_held_out: int

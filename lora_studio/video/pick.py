@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final, Literal
 
 import cv2
 import numpy as np
@@ -97,6 +98,35 @@ def resize_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     for index, frame in enumerate(frames):
         resized[index] = cv2.resize(frame, (new_width, new_height), interpolation=method)[top : top + height, left : left + width]
     return resized
+
+
+def resize_pad(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Fits the frames into the wanted size, with antialiasing, before the mean colour of the first frame's border.
+
+    Args:
+        frames: (F, H, W, 3) uint8.
+        height: wanted height in pixels.
+        width: wanted width in pixels.
+
+    Returns:
+        (F, height, width, 3) uint8.
+    """
+    old_height, old_width = frames.shape[1:3]
+    scale = min(height / old_height, width / old_width)
+    new_height, new_width = min(height, max(1, round(old_height * scale))), min(width, max(1, round(old_width * scale)))
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    border = np.concatenate([frames[0, 0], frames[0, -1], frames[0, :, 0], frames[0, :, -1]])
+    padded = np.empty((len(frames), height, width, 3), dtype=np.uint8)
+    padded[:] = border.mean(axis=0).round().astype(np.uint8)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    for index, frame in enumerate(frames):
+        small = cv2.resize(frame, (new_width, new_height), interpolation=method)
+        padded[index, top : top + new_height, left : left + new_width] = small
+    return padded
+
+
+Fit = Literal["crop", "pad"]
+FITS: Final = {"crop": resize_crop, "pad": resize_pad}
 
 
 def sample_times(start_s: float, num_frames: int, fps: float) -> list[float]:
