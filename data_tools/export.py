@@ -10,6 +10,7 @@
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,9 +47,10 @@ def export_dataset(workspace: Workspace, folder: Path) -> int:
     form = ClipFormat(made.num_frames, made.fps, made.height, made.width, made.fit)
     shots = {row.shot.shot_id: row.shot for row in Catalog(workspace).shots()}
     with files.atomic_folder(folder) as temporary:
+        rows: Iterable[Any]  # dicts, which `datasets` does not say
         for split, rows in (("train", clips.train), ("held_out", clips.held_out)):
             lines = []
-            for row in tqdm(rows, desc=f"export {split}", unit="clip", disable=not len(rows)):
+            for row in tqdm(rows, desc=f"export {split}", unit="clip", disable=None):
                 if row["shot_id"] not in shots:
                     raise FootageError(f"shot {row['shot_id']} of the dataset is not in the catalog: run `data-tools build` again")
                 path = temporary / SPLITS[split] / f"{row['clip_id']}.mp4"

@@ -48,7 +48,7 @@ def load_describer(folder: Path) -> ChatDescriber:
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try:
         processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True)
-        model = AutoModelForImageTextToText.from_pretrained(str(folder), dtype=dtype, local_files_only=True, use_safetensors=True)
+        model: Any = AutoModelForImageTextToText.from_pretrained(str(folder), dtype=dtype, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, KeyError) as fault:
         first = str(fault).strip().splitlines()[0]
         raise ModelError(f"{folder} cannot be loaded as a vision-language model: {first}") from fault
