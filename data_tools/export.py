@@ -10,7 +10,6 @@
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,9 +45,9 @@ def export_dataset(workspace: Workspace, folder: Path) -> int:
     made = clips.manifest
     form = ClipFormat(made.num_frames, made.fps, made.height, made.width, made.fit)
     shots = {row.shot.shot_id: row.shot for row in Catalog(workspace).shots()}
+    splits: list[tuple[str, Any]] = [("train", clips.train), ("held_out", clips.held_out)]
     with files.atomic_folder(folder) as temporary:
-        rows: Iterable[Any]  # dicts, which `datasets` does not say
-        for split, rows in (("train", clips.train), ("held_out", clips.held_out)):
+        for split, rows in splits:
             lines = []
             for row in tqdm(rows, desc=f"export {split}", unit="clip", disable=None):
                 if row["shot_id"] not in shots:

@@ -48,10 +48,11 @@ def load_describer(folder: Path) -> ChatDescriber:
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try:
         processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True)
-        model: Any = AutoModelForImageTextToText.from_pretrained(str(folder), dtype=dtype, local_files_only=True, use_safetensors=True)
+        loaded = AutoModelForImageTextToText.from_pretrained(str(folder), dtype=dtype, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, KeyError) as fault:
         first = str(fault).strip().splitlines()[0]
         raise ModelError(f"{folder} cannot be loaded as a vision-language model: {first}") from fault
     if getattr(processor, "chat_template", None) is None:
         raise ModelError(f"{folder} has no chat template, so it cannot be asked: take a chat model (Qwen3-VL, SmolVLM, InternVL)")
+    model: Any = loaded
     return ChatDescriber(model.to(device).eval(), processor)
