@@ -214,6 +214,31 @@ def coverage(
 
 
 @app.command()
+def search(
+    workspace: Place,
+    query: Annotated[str, typer.Argument(help='"bottle, low angle, backlit"; also "light.key=low".')] = "",
+    like: Annotated[str, typer.Option(help="A shot id or a picture: the most similar shots first.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    vision: Annotated[Path | None, typer.Option(help="The open_clip model of `tag`; default: the shipped one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find shots by tag, by words, by likeness, or all at once."""
+    place = Workspace.open(workspace)
+    from data_tools.catalog import Catalog
+    from data_tools.search import search as find
+    from data_tools.search import to_rows
+
+    rows = to_rows(find(place, query, like, limit, vision), Catalog(place).footage())
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for row in rows:
+        near, place = "" if row["likeness"] is None else f"{row['likeness']:.2f}  ", f"{row['start_s']:.1f} to {row['end_s']:.1f} s"
+        print(f"{near}{row['shot_id']}  {row['path']}  {place}  {row['caption'] or row['content']}")
+    print(f"{len(rows)} shots" if rows else "no shot is like that: `data-tools coverage` shows what there is")
+
+
+@app.command()
 def build(
     workspace: Place,
     model: Annotated[str, typer.Option(help='"nano", a model folder, or a Hub id.')] = "nano",

@@ -2,7 +2,8 @@
 
 Two tables, one row per record: `footage` (a row's id is the file's path in the workspace's terms) and `shots` (the shot id).
 A row holds the record as JSON, its tags as `axis=value` words to filter by, the content keys of the steps that made it
-(so that a step knows whether its work is done), and for shots a search vector once a vision model has looked at them.
+(so that a step knows whether its work is done), and for shots the words for what is in the picture, in lower case, and a search
+vector once a vision model has looked at them.
 Writes touch changed rows only. Knows no step and judges nothing.
 """
 
@@ -26,6 +27,9 @@ _FIELDS = [
     pa.field("tags", pa.list_(pa.string())),
     pa.field("keys", pa.string()),
 ]
+_WORDS = pa.field("words", pa.string())
+_INDEX_FROM = 10_000  # shots: below, looking at every vector is as fast
+_PROBES, _REFINE = 20, 5  # parts of the index looked into, and how many more candidates are compared exactly
 _KEEP_VERSIONS = timedelta(hours=1)  # a reader in another process may still hold one
 
 
@@ -70,6 +74,48 @@ class Catalog:
         found = [ShotRow(_load(Shot, row), json.loads(row["keys"]), _vector(row)) for row in rows]
         return sorted(found, key=lambda row: (row.shot.footage_id, row.shot.index))
 
+    def find(
+        self, tags: Mapping[str, str], words: Sequence[str] = (), like: np.ndarray | None = None, limit: int = 20
+    ) -> list[tuple[ShotRow, float | None]]:
+        """The shots that carry all these tags and words, nearest first where there is something to be near to.
+
+        Args:
+            tags: axis -> value.
+            words: each must occur in what is in the picture.
+            like: a vector (D,) of the model that made the shots' vectors.
+            limit: at most so many.
+
+        Returns:
+            Each shot with its cosine to `like`; None where nothing was to be compared.
+        """
+        wanted = [f"array_has(tags, {_quoted(f'{axis}={value}')})" for axis, value in tags.items()]
+        wanted += [f"contains(words, {_quoted(word.lower())})" for word in words]
+        table = self._table("shots")
+        if like is not None and "vector" not in table.schema.names:
+            return []
+        query = table.search() if like is None else table.search(np.asarray(like, np.float32)).distance_type("cosine")
+        if like is not None:
+            query = query.nprobes(_PROBES).refine_factor(_REFINE)
+        if wanted:
+            query = query.where(" AND ".join(wanted), prefilter=True)
+        if wanted and like is not None:
+            query = query.bypass_vector_index()  # parts of the index that are not looked into may hold what was asked for
+        rows = query.limit(limit).to_list()
+        distances = [row.get("_distance") for row in rows]
+        found = [ShotRow(_load(Shot, row), json.loads(row["keys"]), _vector(row)) for row in rows]
+        pairs = [(row, None if distance is None else 1 - distance) for row, distance in zip(found, distances, strict=True)]
+        return pairs if like is not None else sorted(pairs, key=lambda pair: (pair[0].shot.footage_id, pair[0].shot.index))
+
+    def index(self) -> None:
+        """Makes finding among many shots fast; does nothing where they are few."""
+        table = self._table("shots")
+        number = table.count_rows()
+        if number < _INDEX_FROM:
+            return
+        table.create_scalar_index("tags", index_type="LABEL_LIST", replace=True)
+        if "vector" in table.schema.names and table.count_rows("vector IS NOT NULL") >= _INDEX_FROM:
+            table.create_index("cosine", index_type="IVF_SQ", num_partitions=max(2, round(number**0.5)), replace=True)
+
     def put_shots(self, rows: Sequence[ShotRow]) -> int:
         """Inserts or replaces shots by id. Returns how many rows changed."""
         width = next((len(row.vector) for row in rows if row.vector is not None), None)
@@ -78,7 +124,7 @@ class Catalog:
         plain = []
         for row in rows:
             words = [f"{axis}={tag.value}" for axis, tag in sorted(row.shot.tags.items())]
-            entry = _row(row.shot.shot_id, row.shot, words, row.keys)
+            entry = _row(row.shot.shot_id, row.shot, words, row.keys) | {"words": row.shot.content.lower()}
             if row.vector is not None:
                 entry["vector"] = np.asarray(row.vector, dtype=np.float32).tolist()
             plain.append(entry)
@@ -96,7 +142,10 @@ class Catalog:
     def _table(self, name: str) -> Any:
         if name not in self._tables:
             is_there = name in self._database.list_tables().tables
-            made = self._database.open_table(name) if is_there else self._database.create_table(name, schema=pa.schema(_FIELDS))
+            fields = [*_FIELDS, _WORDS] if name == "shots" else _FIELDS
+            made = self._database.open_table(name) if is_there else self._database.create_table(name, schema=pa.schema(fields))
+            if name == "shots" and "words" not in made.schema.names:  # made before there was search
+                made.add_columns(_WORDS)
             self._tables[name] = made
         return self._tables[name]
 
@@ -132,7 +181,11 @@ class Catalog:
 
 
 def _one_of(ids: Sequence[str]) -> str:
-    return "id IN (" + ", ".join("'" + one.replace("'", "''") + "'" for one in ids) + ")"
+    return "id IN (" + ", ".join(_quoted(one) for one in ids) + ")"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _row(row_id: str, record: Footage | Shot, tags: list[str], keys: dict[str, str]) -> dict[str, Any]:

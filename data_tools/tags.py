@@ -64,9 +64,10 @@ def tag_shots(workspace: Workspace, vision_folder: Path | None = None, load: Loa
     read_reports(workspace, catalog.footage())
     num_measured = _measure(workspace, catalog, [row for row in rows if not is_measured(row)])
     _part_into_scenes(catalog)
-    num_looked_at = _look(workspace, catalog, _usable_vision_folder(vision_folder), load)
+    num_looked_at = _look(workspace, catalog, usable_vision_folder(vision_folder), load)
     num_changed = catalog.put_shots(with_statements(workspace, catalog, catalog.shots()))
     catalog.compact()
+    catalog.index()
     return Tagging(len(rows), num_measured, num_looked_at, num_changed)
 
 
@@ -124,7 +125,12 @@ def _measure_task(workspace: Workspace, shot: Shot) -> workers.Task:
     return workers.Task(shot.shot_id, arguments)
 
 
-def _usable_vision_folder(folder: Path | None) -> Path | None:
+def usable_vision_folder(folder: Path | None) -> Path | None:
+    """The given folder, or the shipped model's; None where neither is there.
+
+    Raises:
+        ModelError: the given one is no folder.
+    """
     if folder is not None:
         if not folder.is_dir():
             raise ModelError(f"--vision {folder}: no such folder; give a folder with an open_clip model")
