@@ -5,7 +5,6 @@ number would come out differently, `tags.MEASURED_VERSION` goes up.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 
 from data_tools import camera, light, workers
+from data_tools.faults import measure_faults
 from data_tools.scenes import hash_frame
 from lora_studio import video
 
@@ -20,19 +20,18 @@ _SHORT_SIDE = 270
 _TRACKED_FPS = 10
 _LONGEST_S = 40.0  # of a longer shot the middle is followed
 _WIDE_GAP = 6  # tracked frames: about half a second
-_BLACK_LUMA, _FROZEN_DIFFERENCE = 20.0, 0.25  # of 255
-_BLUR_MIDDLE = 25.0  # variance of the Laplacian at which a picture counts as half blurred
 
 
 def measure_shot(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any]:
     """Measures one shot.
 
     Args:
-        arguments: `path` of the normalised shot, `duration_s`, and `places` (0..1) where single frames are looked at.
+        arguments: `path` of the normalised shot, `duration_s`, `short_side` in pixels, and `places` (0..1) where single frames
+            are looked at.
         beat: told the share of the work done.
 
     Returns:
-        `measures` by name, `flags` (black, frozen, blurred; 0..1), `scores` by axis and value, `hashes` of the single frames.
+        `measures` by name, `flags` (see `faults`; 0..1), `scores` by axis and value, `hashes` of the single frames.
 
     Raises:
         MediaError: the clip cannot be decoded.
@@ -53,7 +52,7 @@ def measure_shot(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any
     roll = {"roll_degrees": float(np.median(told))} if told else {}
     return {
         "measures": {**found.measures, **movement.measures, **roll},
-        "flags": measure_faults([frame for _, frame in frames]),
+        "flags": measure_faults([frame for _, frame in frames], looked_at, arguments["short_side"]),
         "scores": {axis: values for axis, values in scores.items() if values},
         "hashes": [hash_frame(frame) for frame in looked_at],
     }
@@ -77,17 +76,3 @@ def _beating(frames: list[tuple[float, np.ndarray]], beat: workers.Beat) -> Iter
     for index, frame in enumerate(frames):
         beat(0.5 + 0.5 * index / len(frames))
         yield frame
-
-
-def measure_faults(frames: list[np.ndarray]) -> dict[str, float]:
-    """How black, frozen and blurred a shot is, each 0..1: shares of its frames, and for blur how sure that is.
-
-    A locked camera on a still subject is frozen too: the flag tells, it does not judge.
-    """
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    black = np.mean([np.percentile(one[::4, ::4], 99) < _BLACK_LUMA for one in grey])
-    changes = [float(cv2.absdiff(a, b).mean()) for a, b in pairwise(grey)]
-    frozen = np.mean([change < _FROZEN_DIFFERENCE for change in changes]) if changes else 0.0
-    sharpness = float(np.median([cv2.Laplacian(one, cv2.CV_32F).var() for one in grey]))
-    blurred = 1 / (1 + (sharpness / _BLUR_MIDDLE) ** 2)
-    return {"black": round(float(black), 4), "frozen": round(float(frozen), 4), "blurred": round(float(blurred), 4)}

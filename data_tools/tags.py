@@ -27,7 +27,7 @@ from lora_studio.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-MEASURED_VERSION = 2  # of `measure`: part of every content key
+MEASURED_VERSION = 3  # of `measure`: part of every content key
 LOOKED_AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # where in a shot single frames are looked at
 
 LoadVision = Callable[[Path], zero_shot.ImageTextModel]
@@ -121,7 +121,10 @@ def _measure(workspace: Workspace, catalog: Catalog, stale: list[ShotRow]) -> in
 
 
 def _measure_task(workspace: Workspace, shot: Shot) -> workers.Task:
-    arguments = {"path": str(workspace.absolute(shot.path)), "duration_s": shot.num_frames / shot.fps, "places": LOOKED_AT}
+    arguments = {
+        "path": str(workspace.absolute(shot.path)), "duration_s": shot.num_frames / shot.fps, "places": LOOKED_AT,
+        "short_side": min(shot.height, shot.width),
+    }  # fmt: skip
     return workers.Task(shot.shot_id, arguments)
 
 

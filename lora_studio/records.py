@@ -127,7 +127,7 @@ class Shot(Record):
     fps: float
     width: int
     height: int
-    flags: dict[str, float] = {}  # black, frozen, blurred: score 0..1
+    flags: dict[str, float] = {}  # black, frozen, blurred, tiny, overlay, text: score 0..1
     tags: dict[str, Tag] = {}
     measures: dict[str, float] = {}
     hashes: tuple[str, ...] = ()  # perceptual hashes of some frames
