@@ -31,6 +31,7 @@ class Fit(StrEnum):
 
 
 Place = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="The brand's folder.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Files or shots worked on at once; default: one a core, at most 8.")]
 
 
 @app.command()
@@ -104,12 +105,17 @@ def lessons(
 
 
 @app.command()
-def ingest(workspace: Place, folder: Annotated[Path, typer.Argument(help="Any folder tree with video files.")]) -> None:
+def ingest(
+    workspace: Place,
+    folder: Annotated[Path, typer.Argument(help="Any folder tree with video files.")],
+    workers: Workers = None,
+    shard: Annotated[str, typer.Option(help="I/N: only the I-th of N parts, 0 to N - 1; `merge` brings them together.")] = "0/1",
+) -> None:
     """Take footage in: check, hash, part into shots, normalise."""
     place = Workspace.open(workspace)
-    from data_tools.ingest import ingest_folder
+    from data_tools.ingest import ingest_folder, parse_shard
 
-    ledger = ingest_folder(place, folder)
+    ledger = ingest_folder(place, folder, workers, parse_shard(shard))
     usable = [record for record in ledger.footage if record.status == "usable"]
     for record in usable:
         notes = "; ".join([f"{ledger.num_shots.get(record.footage_id, 0)} shots", *record.warnings])
@@ -124,16 +130,31 @@ def ingest(workspace: Place, folder: Annotated[Path, typer.Argument(help="Any fo
 
 
 @app.command()
+def merge(
+    workspace: Place,
+    shards: Annotated[list[Path], typer.Argument(help="Workspaces that `ingest --shard` filled.")],
+) -> None:
+    """Bring what several machines have taken in together."""
+    place = Workspace.open(workspace)
+    from data_tools.merge import merge_workspaces
+
+    done = merge_workspaces(place, [Workspace.open(shard) for shard in shards])
+    effect = f"{done.num_changed} rows changed" if done.num_changed else "nothing to do"
+    print(f"{done.num_files} files, {done.num_shots} shots: {effect}")
+
+
+@app.command()
 def tag(
     workspace: Place,
     vision: Annotated[Path | None, typer.Option(help="An open_clip model folder; default: the one shipped.")] = None,
+    workers: Workers = None,
 ) -> None:
     """Tag angle and light: camera reports, measurement, open_clip."""
     place = Workspace.open(workspace)
     from data_tools.catalog import Catalog
     from data_tools.tags import count_statuses, tag_shots
 
-    done = tag_shots(place, vision)
+    done = tag_shots(place, vision, num_workers=workers)
     for axis, counts in count_statuses(Catalog(place).shots()).items():
         print(f"{axis:18} " + ", ".join(f"{number} {status}" for status, number in sorted(counts.items())))
     if not (done.num_measured or done.num_looked_at or done.num_changed):

@@ -28,7 +28,7 @@ SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".gxf", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
     | {".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".webm", ".wmv"}
 )
-_COPY = "the same file as "  # how the reason of a copy begins
+COPY = "the same file as "  # how the reason of a copy begins
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f} of {total} files [{elapsed}<{remaining}]"
 _HASHING_BYTES_PER_S = 20e6  # slower than any drive in use: how long a child may be silent over a large file
 
@@ -42,15 +42,21 @@ class Ledger:
     num_new: int
 
 
-def ingest_folder(workspace: Workspace, folder: Path) -> Ledger:
+def ingest_folder(workspace: Workspace, folder: Path, num_workers: int | None = None, shard: tuple[int, int] = (0, 1)) -> Ledger:
     """Takes in every video file below a folder.
+
+    Args:
+        workspace: where it is noted.
+        folder: any folder tree.
+        num_workers: files read at once; None is as many as this machine has cores for.
+        shard: (i, n): only the i-th of n parts of the files, told by their paths, so that n machines share the work.
 
     Raises:
         FootageError: no such folder, no video file in it, or a colour.toml in it is wrong.
         RightsError: a rights.toml in it is wrong.
     """
     folder = Path(os.path.abspath(folder.expanduser()))
-    paths = find_videos(workspace, folder)
+    paths = [path for path in find_videos(workspace, folder) if in_shard(path, folder, shard)]
     catalog = Catalog(workspace)
     remember_folder(workspace, folder)
     finder, colours = RightsFinder(workspace), ColourFinder(workspace)
@@ -60,7 +66,7 @@ def ingest_folder(workspace: Workspace, folder: Path) -> Ledger:
     for left_over in workspace.shots.glob(".*.tmp.mp4"):
         left_over.unlink()
     if new:
-        _work_through(workspace, catalog, finder, {path: stated[path] for path in new})
+        _work_through(workspace, catalog, finder, {path: stated[path] for path in new}, num_workers or workers.num_workers())
     stored = {workspace.relative(path) for path in paths}
     records = [record for record in catalog.footage() if record.path in stored]
     refreshed = [finder.refresh(record) for record in records]
@@ -71,6 +77,24 @@ def ingest_folder(workspace: Workspace, folder: Path) -> Ledger:
     for row in catalog.shots():
         counts[row.shot.footage_id] = counts.get(row.shot.footage_id, 0) + 1
     return Ledger(refreshed, counts, len(new))
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """"0/4" -> (0, 4).
+
+    Raises:
+        FootageError: it is no such pair.
+    """
+    index, slash, number = text.partition("/")
+    if not (slash and index.isdecimal() and number.isdecimal() and int(index) < int(number)):
+        raise FootageError(f"--shard must be I/N with I from 0 to N - 1, such as 0/4; got {text!r}")
+    return int(index), int(number)
+
+
+def in_shard(path: Path, folder: Path, shard: tuple[int, int]) -> bool:
+    """Whether a file below a folder falls to a shard: by the hash of its path in the folder, the same on every machine."""
+    index, number = shard
+    return int(files.sha256_json(path.relative_to(folder).as_posix())[:12], 16) % number == index
 
 
 def find_videos(workspace: Workspace, folder: Path) -> list[Path]:
@@ -119,7 +143,7 @@ def _must_be_read(workspace: Workspace, known: dict[str, Footage], path: Path, c
     record = known.get(workspace.relative(path))
     if record is None or not is_unchanged(record, path) or record.colour_stated != colour_stated:
         return True
-    if record.status == "usable" or not record.reason.startswith(_COPY):
+    if record.status == "usable" or not record.reason.startswith(COPY):
         return False
     originals = (one for one in known.values() if one.footage_id == record.footage_id)
     return not any(_still_holds(workspace, one) for one in originals)
@@ -133,7 +157,9 @@ def _still_holds(workspace: Workspace, record: Footage) -> bool:
     return is_unchanged(record, path) if path.is_file() else not path.parent.is_dir()
 
 
-def _work_through(workspace: Workspace, catalog: Catalog, finder: RightsFinder, stated: dict[Path, dict[str, Any]]) -> None:
+def _work_through(
+    workspace: Workspace, catalog: Catalog, finder: RightsFinder, stated: dict[Path, dict[str, Any]], num_workers: int
+) -> None:
     from data_tools.intake import take_in  # imports decoders, which a second run does not need
 
     taken = {record.footage_id: record for record in catalog.footage() if record.status == "usable"}
@@ -143,7 +169,7 @@ def _work_through(workspace: Workspace, catalog: Catalog, finder: RightsFinder, 
         def progress(done: float) -> None:
             bar.update(done - bar.n)
 
-        for outcome in workers.run_supervised(take_in, tasks, workers.num_workers(), progress):
+        for outcome in workers.run_supervised(take_in, tasks, num_workers, progress):
             record = _judge(workspace, finder, taken, outcome, key_of(stated[workspace.absolute(outcome.key)]))
             if record.status == "usable":
                 taken[record.footage_id] = record
@@ -182,7 +208,7 @@ def _judge(
         return Footage(**identity, status="quarantined", reason=reason)
     first = taken.get(sha256[:16])
     if first is not None and first.path != outcome.key and _still_holds(workspace, first):
-        return Footage(**identity, status="quarantined", reason=f"{_COPY}{first.path}")
+        return Footage(**identity, status="quarantined", reason=f"{COPY}{first.path}")
     if first is None or "facts" in value:
         return Footage(**identity, status="usable", **value["facts"])
     return first.model_copy(update=identity)  # touched or moved, nothing else

@@ -43,13 +43,16 @@ class Tagging:
     num_changed: int
 
 
-def tag_shots(workspace: Workspace, vision_folder: Path | None = None, load: LoadVision | None = None) -> Tagging:
+def tag_shots(
+    workspace: Workspace, vision_folder: Path | None = None, load: LoadVision | None = None, num_workers: int | None = None
+) -> Tagging:
     """Tags every shot of a workspace.
 
     Args:
         workspace: one with footage taken in.
         vision_folder: an open_clip model; None is the one shipped with this package.
         load: makes a model of a folder; None is `lora_studio.vision.load_vision`.
+        num_workers: shots measured at once; None is as many as this machine has cores for.
 
     Raises:
         FootageError: there is no shot yet, or a camera report is wrong.
@@ -62,7 +65,7 @@ def tag_shots(workspace: Workspace, vision_folder: Path | None = None, load: Loa
         raise FootageError(f"no shots in {workspace.root}: take footage in first with `data-tools ingest {workspace.root} FOLDER`")
     said_by_people(read_corrections(workspace))  # a damaged book is told before the long work
     read_reports(workspace, catalog.footage())
-    num_measured = _measure(workspace, catalog, [row for row in rows if not is_measured(row)])
+    num_measured = _measure(workspace, catalog, [row for row in rows if not is_measured(row)], num_workers or workers.num_workers())
     _part_into_scenes(catalog)
     num_looked_at = _look(workspace, catalog, usable_vision_folder(vision_folder), load)
     num_changed = catalog.put_shots(with_statements(workspace, catalog, catalog.shots()))
@@ -99,7 +102,7 @@ def _measured_key(shot: Shot) -> str:
     return files.sha256_json([shot.sha256, MEASURED_VERSION])[:16]
 
 
-def _measure(workspace: Workspace, catalog: Catalog, stale: list[ShotRow]) -> int:
+def _measure(workspace: Workspace, catalog: Catalog, stale: list[ShotRow], num_workers: int) -> int:
     if not stale:
         return 0
     from data_tools.measure import measure_shot  # imports decoders, which a second run does not need
@@ -107,7 +110,7 @@ def _measure(workspace: Workspace, catalog: Catalog, stale: list[ShotRow]) -> in
     by_id = {row.shot.shot_id: row for row in stale}
     tasks = [_measure_task(workspace, row.shot) for row in stale]
     with tqdm(total=len(tasks), desc="measure", unit="shot") as bar:
-        for outcome in workers.run_supervised(measure_shot, tasks, workers.num_workers()):
+        for outcome in workers.run_supervised(measure_shot, tasks, num_workers):
             bar.update()
             if outcome.failure is not None:
                 logger.warning("shot %s could not be measured: %s", outcome.key, outcome.failure)
