@@ -208,8 +208,10 @@ def caption(workspace: Place) -> None:
     place = Workspace.open(workspace)
     from data_tools.captions import caption_shots
 
-    num_shots, num_changed = caption_shots(place)
-    print(f"{num_shots} shots: " + (f"{num_changed} captions written" if num_changed else "nothing to do"))
+    done = caption_shots(place)
+    for fault, number in sorted(done.doubtful.items()):
+        print(f"look again: the words for {number} shots are used as they are, but {fault}")
+    print(f"{done.num_shots} shots: " + (f"{done.num_changed} captions written" if done.num_changed else "nothing to do"))
 
 
 @app.command()
@@ -274,6 +276,10 @@ def build(
     done = build_dataset(place, open_base(model, fit=fit.value), held_out)
     for reason, number in sorted(done.left_out.items()):
         print(f"left out: {number} shots, {reason}")
+    if done.cut_off:
+        shot, end = next(iter(done.cut_off.items()))
+        print(f"too long: the model does not read the end of {len(done.cut_off)} captions, in shot {shot} \"{end.strip()}\"; "
+              f"say in fewer words what is in the picture (`data-tools review {place.root}` or the camera report)")  # fmt: skip
     print(f"{done.num_train} train and {done.num_held_out} held-out clips", end="; ")
     print(f"encoded {done.num_encoded_clips} clips, {done.num_encoded_texts} captions" if done.is_new else "nothing to do")
 

@@ -47,6 +47,7 @@ class Built:
     num_encoded_clips: int
     num_encoded_texts: int
     left_out: dict[str, int]  # reason -> shots
+    cut_off: dict[str, str]  # shot id -> the end of its caption that the model never reads; those of a new dataset
 
 
 def open_base(name: str, device: str = "cpu", fit: Fit = "crop") -> Base:
@@ -107,7 +108,9 @@ def build_dataset(workspace: Workspace, base: Base, held_out: float = 0.2, today
     for reason in reasons.values():
         left_out[reason] = left_out.get(reason, 0) + 1
     num_train = sum(clip.split == "train" for clip in clips)
-    return Built(is_new, num_train, len(clips) - num_train, num_clips, num_texts, left_out)
+    lost = {clip.shot.shot_id: store.cut_off(clip.shot.caption_long) for clip in clips} if is_new else {}
+    cut_off = {shot_id: end for shot_id, end in lost.items() if end}
+    return Built(is_new, num_train, len(clips) - num_train, num_clips, num_texts, left_out, cut_off)
 
 
 def check_ready(workspace: Workspace) -> tuple[list[Shot], list[Footage]]:

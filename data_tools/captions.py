@@ -5,9 +5,10 @@ sentence alone. A tag is said only when its sources leave no doubt: a wrong word
 """
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from data_tools.catalog import Catalog
+from data_tools.content import faults_of
 from data_tools.fusion import sure_value
 from lora_studio.brand import Brand, load_brand
 from lora_studio.errors import FootageError
@@ -21,8 +22,17 @@ _TILTED = {"angle.dutch": ("yes",)}  # a level horizon goes without saying
 _FRAME_AXES = ("angle.vertical", "angle.view", "angle.dutch")
 
 
-def caption_shots(workspace: Workspace) -> tuple[int, int]:
-    """Writes the captions of every shot. Returns (shots, how many changed).
+@dataclass(frozen=True)
+class Captioning:
+    """What one run did."""
+
+    num_shots: int
+    num_changed: int
+    doubtful: dict[str, int]  # what is wrong with words that people or reports gave, and in how many shots; used all the same
+
+
+def caption_shots(workspace: Workspace) -> Captioning:
+    """Writes the captions of every shot.
 
     Raises:
         FootageError: there is no shot yet, or none has been tagged.
@@ -34,7 +44,10 @@ def caption_shots(workspace: Workspace) -> tuple[int, int]:
     if not any(row.shot.tags for row in rows):
         raise FootageError(f"no shot is tagged: run `data-tools tag {workspace.root}` first, captions are made of tags")
     changed = catalog.put_shots([replace(row, shot=captioned(row.shot, brand)) for row in rows])
-    return len(rows), changed
+    doubtful: dict[str, int] = {}
+    for fault in (fault for row in rows if row.shot.content for fault in faults_of(row.shot.content, brand.trigger)):
+        doubtful[fault] = doubtful.get(fault, 0) + 1
+    return Captioning(len(rows), changed, doubtful)
 
 
 def captioned(shot: Shot, brand: Brand) -> Shot:

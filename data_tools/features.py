@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
@@ -56,6 +57,11 @@ class FeatureStore:
         """A kept caption's rows (rows, D_text) float16."""
         return load_file(self._path(self.text_key(text)))["rows"]
 
+    def cut_off(self, text: str) -> str:
+        """The end of a kept caption that the model never reads, because it is too long; "" where it reads all."""
+        with safe_open(self._path(self.text_key(text)), "np") as file:
+            return (file.metadata() or {}).get("cut_off", "")
+
     def encode_clips(self, clips: Sequence[PlannedClip]) -> int:
         """Makes what is missing. Returns how many clips were encoded.
 
@@ -81,15 +87,16 @@ class FeatureStore:
         encoder = self._encoders.load_text() if missing else None
         for text in tqdm(missing, desc="encode captions", unit="text", disable=not missing):
             (rows,) = encoder.encode([text])  # type: ignore[union-attr]
-            self._keep(self.text_key(text), {"rows": rows.float().cpu().numpy().astype(np.float16)})
+            kept = {"rows": rows.float().cpu().numpy().astype(np.float16)}
+            self._keep(self.text_key(text), kept, {"cut_off": encoder.cut_off(text)})  # type: ignore[union-attr]
         return len(missing)
 
     def _path(self, key: str) -> Path:
         return self._workspace.dataset / "features" / f"{key}.safetensors"
 
-    def _keep(self, key: str, arrays: dict[str, np.ndarray]) -> None:
+    def _keep(self, key: str, arrays: dict[str, np.ndarray], words: dict[str, str] | None = None) -> None:
         with files.atomic_path(self._path(key)) as temporary:
-            save_file(arrays, temporary)
+            save_file(arrays, temporary, words)
 
 
 def clip_frames(workspace: Workspace, shot: Shot, start_s: float, form: ClipFormat) -> np.ndarray:

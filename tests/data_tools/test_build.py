@@ -20,6 +20,8 @@ from lora_studio.errors import FootageError, RightsError
 from lora_studio.training.dataset import load_clips, unpack_array
 from lora_studio.workspace import Workspace
 
+MOST_WORDS = 60
+
 
 class Averages(torch.nn.Module):
     """A VAE whose latents are the mean colours of 8x8 blocks of every fourth frame."""
@@ -37,7 +39,10 @@ class Letters:
     """A text encoder with one row per word: its length and first letter."""
 
     def encode(self, texts: list[str]) -> list[torch.Tensor]:
-        return [torch.tensor([[len(word), ord(word[0]) / 256] for word in text.split()]) for text in texts]
+        return [torch.tensor([[len(word), ord(word[0]) / 256] for word in text.split()[:MOST_WORDS]]) for text in texts]
+
+    def cut_off(self, text: str) -> str:
+        return " ".join(text.split()[MOST_WORDS:])
 
 
 @dataclass
@@ -159,6 +164,17 @@ def test_too_few_shots_and_no_captions(workspace: Workspace, tmp_path: Path):
     Catalog(workspace).put_shots([type(row)(row.shot.model_copy(update={"caption_long": ""}))])
     with pytest.raises(FootageError, match="1 of 4 shots have no caption"):
         check_ready(workspace)
+
+
+def test_a_caption_longer_than_the_model_reads_is_told(workspace: Workspace):
+    assert build_dataset(workspace, Plain().base()).cut_off == {}
+    catalog = Catalog(workspace)
+    row = catalog.shots()[0]
+    wordy = "acmelook, " + "word " * 58 + "the end."
+    catalog.put_shots([replace(row, shot=row.shot.model_copy(update={"caption_long": wordy + " Left out."}))])
+    assert build_dataset(workspace, Plain().base()).cut_off == {row.shot.shot_id: "end. Left out."}
+    catalog.put_shots([replace(row, shot=row.shot.model_copy(update={"caption_long": wordy.replace("word the", "the")}))])
+    assert build_dataset(workspace, Plain().base()).cut_off == {}
 
 
 def test_flow_is_pixels_per_frame():

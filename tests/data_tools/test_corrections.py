@@ -79,7 +79,7 @@ def test_a_statement_survives_re_tagging_and_a_lost_catalog_table(workspace: Wor
     assert (corrected.tags["angle.scale"].value, corrected.tags["angle.scale"].source) == ("medium", "human")
     assert "a navy cup" in corrected.caption_long
     assert tag_shots(workspace, tiny_vision_folder).num_changed == 0, "the catalog is as the steps would have made it"
-    assert caption_shots(workspace)[1] == 0
+    assert caption_shots(workspace).num_changed == 0
     row = by_name(workspace)["a1"]
     bare = row.shot.model_copy(update={"tags": {}, "content": "", "caption_long": "", "caption_short": ""})
     Catalog(workspace).put_shots([type(row)(bare)])
@@ -89,6 +89,13 @@ def test_a_statement_survives_re_tagging_and_a_lost_catalog_table(workspace: Wor
     assert (again.tags["angle.scale"], again.content, again.caption_long) == (
         corrected.tags["angle.scale"], "a navy cup", corrected.caption_long,
     )  # fmt: skip
+
+
+def test_words_unfit_for_a_caption_are_used_and_told(workspace: Workspace):
+    assert caption_shots(workspace).doubtful == {}
+    say(desk_of(workspace), by_name(workspace)["a1"].shot.shot_id, "content", "a close-up of a cup")
+    assert caption_shots(workspace).doubtful == {"it speaks of the camera (close-up)": 1}
+    assert "a close-up of a cup" in by_name(workspace)["a1"].shot.caption_long
 
 
 def rows_of(workspace: Workspace) -> dict[str, dict]:
