@@ -157,6 +157,10 @@ def tag(
     done = tag_shots(place, vision, num_workers=workers)
     for axis, counts in count_statuses(Catalog(place).shots()).items():
         print(f"{axis:18} " + ", ".join(f"{number} {status}" for status, number in sorted(counts.items())))
+    for axis, found in done.learned.items():
+        use = "" if found.is_better else "; not better, so not used"
+        beside = f"open_clip {found.right_looked:.0%}, the commonest answer {found.right_commonest:.0%}{use}"
+        print(f"{axis:18} learned from {found.num_shots} shots: held out, {found.right:.0%} right; {beside}")
     if not (done.num_measured or done.num_looked_at or done.num_changed):
         print(f"{done.num_shots} shots; nothing to do")
         return

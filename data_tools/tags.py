@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data_tools import fusion, workers, zero_shot
+from data_tools import fusion, probe, workers, zero_shot
 from data_tools.camera_report import Reports, read_reports
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.colour import SUSPECTED
@@ -22,7 +22,7 @@ from data_tools.scenes import group_scenes
 from lora_studio import files
 from lora_studio.errors import FootageError, ModelError
 from lora_studio.records import Shot, Tag
-from lora_studio.taxonomy import AXES
+from lora_studio.taxonomy import AXES, UNKNOWN
 from lora_studio.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Tagging:
     num_measured: int
     num_looked_at: int
     num_changed: int
+    learned: dict[str, probe.Learned]  # axis -> what came of learning it, where enough was stated
 
 
 def tag_shots(
@@ -68,10 +69,11 @@ def tag_shots(
     num_measured = _measure(workspace, catalog, [row for row in rows if not is_measured(row)], num_workers or workers.num_workers())
     _part_into_scenes(catalog)
     num_looked_at = _look(workspace, catalog, usable_vision_folder(vision_folder), load)
-    num_changed = catalog.put_shots(with_statements(workspace, catalog, catalog.shots()))
+    rows, learned = _learn(with_statements(workspace, catalog, catalog.shots()))
+    num_changed = catalog.put_shots(with_statements(workspace, catalog, rows))
     catalog.compact()
     catalog.index()
-    return Tagging(len(rows), num_measured, num_looked_at, num_changed)
+    return Tagging(len(rows), num_measured, num_looked_at, num_changed, learned)
 
 
 def with_statements(workspace: Workspace, catalog: Catalog, rows: list[ShotRow]) -> list[ShotRow]:
@@ -198,6 +200,30 @@ def _embed(
             num_new += 1
         embedded.append(row)
     return embedded, num_new
+
+
+def _learn(rows: list[ShotRow]) -> tuple[list[ShotRow], dict[str, probe.Learned]]:
+    """The rows with what the probes say, and how well each was learned from what people and reports state."""
+    seen = [row for row in rows if row.vector is not None]
+    learned = {}
+    for axis in zero_shot.LOOKED_AXES:
+        found = probe.learn([_example(row, axis) for row in seen])
+        if found is not None:
+            learned[axis] = found
+    scores: dict[str, dict[str, dict[str, float]]] = {row.shot.shot_id: {} for row in rows}
+    for axis, found in learned.items():
+        for row, said in zip(seen, found.scores, strict=True):
+            scores[row.shot.shot_id][axis] = said
+    return [replace(row, shot=_with_scores(row.shot, "probe", scores[row.shot.shot_id])) for row in rows], learned
+
+
+def _example(row: ShotRow, axis: str) -> probe.Example:
+    assert row.vector is not None
+    said = row.shot.tags[axis].scores
+    stated = next((max(said[source]) for source in fusion.STATED if said.get(source)), None)
+    looked = said.get("clip")
+    best = max(looked, key=lambda value: looked[value]) if looked else None
+    return probe.Example(row.vector, row.shot.scene or row.shot.shot_id, None if stated == UNKNOWN else stated, best)
 
 
 def _with_scores(shot: Shot, source: fusion.Source, found: dict[str, dict[str, float]]) -> Shot:

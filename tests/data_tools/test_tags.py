@@ -45,7 +45,7 @@ def test_a_second_run_does_nothing(workspace: Workspace, tiny_vision_folder: Pat
     def must_not_load(folder: Path):
         raise AssertionError(folder)
 
-    assert tag_shots(workspace, tiny_vision_folder, must_not_load) == Tagging(4, 0, 0, 0)
+    assert tag_shots(workspace, tiny_vision_folder, must_not_load) == Tagging(4, 0, 0, 0, {})
 
 
 def test_a_trained_model_speaks_and_a_person_overrules(workspace: Workspace, tmp_path: Path):
@@ -65,7 +65,7 @@ def test_a_trained_model_speaks_and_a_person_overrules(workspace: Workspace, tmp
 def test_a_changed_report_changes_tags_only(workspace: Workspace, tiny_vision_folder: Path):
     report = workspace.footage / "camera_report.csv"
     report.write_text(report.read_text().replace("close_up", "wide"))
-    assert tag_shots(workspace, tiny_vision_folder) == Tagging(4, 0, 0, 1)
+    assert tag_shots(workspace, tiny_vision_folder) == Tagging(4, 0, 0, 1, {})
     assert by_name(workspace)["a1"].shot.tags["angle.scale"].value == "wide"
 
 
