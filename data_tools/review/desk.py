@@ -1,4 +1,4 @@
-"""What can be done on the correction page: look at a shot, say what it is, take that back. Knows no gradio and no HTTP.
+"""What can be done on the correction page: find a shot, say what it is, take that back. Knows no gradio and no HTTP.
 
 A statement goes into the book of corrections and at once into tags and captions of the shots it names, and nowhere else: the
 catalog is then as `data-tools tag` and `caption` would have made it. Every answer is a screen of plain JSON values.
@@ -16,6 +16,7 @@ from data_tools.captions import captioned
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.corrections import CONTENT, read_corrections, said_by_people, undo_correction, write_correction
 from data_tools.fusion import ORDER, sure_value
+from data_tools.search import search
 from data_tools.tags import LOOKED_AT, with_statements
 from lora_studio import video
 from lora_studio.brand import load_brand
@@ -47,9 +48,10 @@ class Desk:
         """Does what the page asks for, and answers with the shot to look at now.
 
         Args:
-            sent: `do` is "show", "say" or "undo"; `shot` the id on the screen; for "say" also `axis`, `value` and `scope`.
+            sent: `do` is "show", "say" or "undo"; `shot` the id on the screen; for "say" also `axis`, `value` and `scope`; at
+                any time `query` and `like`, which shots to go through.
         """
-        shot_id = str(sent.get("shot", ""))
+        shot_id, query, like = (str(sent.get(key, "")) for key in ("shot", "query", "like"))
         try:
             if sent.get("do") == "say":
                 notice = self._say(shot_id, *(str(sent.get(key, "")) for key in ("axis", "value", "scope")))
@@ -59,16 +61,26 @@ class Desk:
                 notice = ""
         except LoraStudioError as error:
             notice = f"Not saved: {error}."
-        return self.show(shot_id, notice)
+        return self.show(shot_id, notice, query, like)
 
-    def show(self, shot_id: str = "", notice: str = "") -> Screen:
-        """The screen of a shot; of the first one when none is named that is still there."""
+    def show(self, shot_id: str = "", notice: str = "", query: str = "", like: str = "") -> Screen:
+        """The screen of a shot; of the first one when none is named that is still there.
+
+        Args:
+            shot_id: which one.
+            notice: what the person is told.
+            query: as `data-tools search` takes it; the way then leads through what it finds. "" leads through all.
+            like: the shot that all should be like, most alike first; "" for none.
+        """
         rows = {row.shot.shot_id: row for row in Catalog(self._workspace).shots()}
-        order = [one for one in self._order if one in rows]
-        if not order:
+        everything = [one for one in self._order if one in rows]
+        if not everything:
             return {"kind": "nothing", "title": "No shots", "text": "The footage was withdrawn or taken away.", "command": ""}
-        place = order.index(shot_id) if shot_id in order else 0
-        shot = rows[order[place]].shot
+        found, failure = self._find(everything, query, like)
+        order, notice = found or everything, notice or failure
+        at = shot_id if shot_id in rows else order[0]
+        place = order.index(at) if at in order else None  # a corrected shot may no longer be what was asked for
+        shot = rows[at].shot
         names = {record.footage_id: record.path for record in Catalog(self._workspace).footage() if record.status == "usable"}
         said = said_by_people(read_corrections(self._workspace)).get(shot.shot_id, {})
         open_conflicts = sum(bool(_conflicts(row.shot)) for row in rows.values())
@@ -76,11 +88,14 @@ class Desk:
             "kind": "shot",
             "brand": load_brand(self._workspace).name,
             "by": self._by,
-            "place": f"Shot {place + 1} of {len(order)}",
+            "place": _place(place, len(order), bool(found)),
+            "query": query if found else "",
+            "typed": query,
+            "like": like if found else "",
             "open": f"{open_conflicts} with a conflict" if open_conflicts else "no conflicts left",
             "shot": shot.shot_id,
             "previous": order[place - 1] if place else "",
-            "next": order[place + 1] if place + 1 < len(order) else "",
+            "next": order[0] if place is None else order[place + 1] if place + 1 < len(order) else "",
             "name": f"{PurePosixPath(names.get(shot.footage_id, '?')).name}, {shot.start_s:.1f} to {shot.end_s:.1f} s",
             "flags": [f"{name} {score:.2f}" for name, score in sorted(shot.flags.items()) if score >= 0.5],
             "scopes": [{"id": scope, "name": _scope_name(scope, len(self._within(rows, shot, scope)))} for scope in SCOPES],
@@ -91,6 +106,17 @@ class Desk:
             "axes": [_axis(axis, shot.tags.get(axis, Tag()), said.get(axis, "")) for axis in AXES],
             "notice": notice,
         }  # fmt: skip
+
+    def _find(self, everything: list[str], query: str, like: str) -> tuple[list[str], str]:
+        """The shots that are asked for, and what to tell when there are none or the question is none."""
+        if not query.strip() and not like:
+            return [], ""
+        try:
+            hits = search(self._workspace, query, like, limit=len(everything))
+        except LoraStudioError as error:
+            return [], f"Not found: {error}."
+        found = [hit.shot.shot_id for hit in hits if hit.shot.shot_id in everything]
+        return found, "" if found else f"No shot is {query!r}: all are shown."
 
     def _say(self, shot_id: str, axis: str, value: str, scope: str) -> str:
         catalog = Catalog(self._workspace)
@@ -131,6 +157,11 @@ class Desk:
         small = [cv2.resize(frame, (_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA) for frame in frames]
         jpegs = [cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1] for frame in small]
         return ["data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode() for jpeg in jpegs]
+
+
+def _place(place: int | None, number: int, is_found: bool) -> str:
+    among = f"{number} found" if is_found else f"{number}"
+    return f"No longer among the {among}" if place is None else f"Shot {place + 1} of {among}"
 
 
 def _axis(axis: str, tag: Tag, said: str) -> Screen:

@@ -13,7 +13,7 @@ from lora_studio.review.page import mount_page, screen
 from lora_studio.workspace import Workspace
 
 STATIC: Final = Path(__file__).parent / "static"
-_SENT: Final = ("do", "shot", "axis", "value", "scope")
+_SENT: Final = ("do", "shot", "axis", "value", "scope", "query", "like")
 
 
 def build_page(desk: Desk) -> gr.Blocks:

@@ -71,6 +71,24 @@ def _use(page, workspace: Workspace) -> None:
     book = read_corrections(workspace)
     assert {line.by for line in book} == {"Ana Berg"}
     assert {names[shot]: words for shot, words in said_by_people(book).items()} == {"pan0": {"light.quality": "soft"}}
+    _find(page)
     page.reload()
     page.wait_for_selector(".axis")
     assert by_name(workspace)["pan0"].shot.tags["light.quality"].source == "human"
+
+
+def _find(page) -> None:
+    page.get_by_label("Find shots").fill("cup")
+    page.keyboard.press("Enter")
+    page.get_by_text("Shot 1 of 2 found").wait_for()
+    assert page.locator("h1").inner_text().startswith("a.mp4")
+    page.get_by_label("Find shots").fill("light.key=dark")
+    page.get_by_role("button", name="Find", exact=True).click()
+    page.get_by_text("Not found: 'light.key=dark' names no tag").wait_for()
+    page.get_by_label("Find shots").fill("blue cup")
+    page.keyboard.press("Enter")
+    page.get_by_text("Shot 1 of 1 found").wait_for()
+    page.get_by_role("button", name="Find alike").click()
+    page.get_by_text("Shot 1 of 4 found").wait_for()
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_text("Shot 1 of 4 \u00b7").wait_for()

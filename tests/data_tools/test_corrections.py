@@ -98,6 +98,22 @@ def test_words_unfit_for_a_caption_are_used_and_told(workspace: Workspace):
     assert "a close-up of a cup" in by_name(workspace)["a1"].shot.caption_long
 
 
+def test_the_way_leads_through_what_was_asked_for(workspace: Workspace):
+    desk, names = desk_of(workspace), {row.shot.shot_id: name for name, row in by_name(workspace).items()}
+    first = desk.act({"do": "show", "query": "cup"})
+    second = desk.act({"do": "show", "query": "cup", "shot": first["next"]})
+    assert {names[first["shot"]], names[second["shot"]]} == {"a0", "a1"}
+    assert (first["place"], second["place"], second["next"]) == ("Shot 1 of 2 found", "Shot 2 of 2 found", "")
+    said = desk.act({"do": "say", "query": "cup", "shot": first["shot"], "axis": "content", "value": "a jar", "scope": "shot"})
+    assert (said["shot"], said["place"], said["next"]) == (first["shot"], "No longer among the 1 found", second["shot"])
+    alike = desk.act({"do": "show", "like": first["shot"]})
+    assert (alike["shot"], alike["place"]) == (first["shot"], "Shot 1 of 4 found")
+    for query, told in (("zebra", "No shot is 'zebra'"), ("light.key=dark", "Not found: 'light.key=dark' names no tag")):
+        none = desk.act({"do": "show", "query": query})
+        assert none["notice"].startswith(told)
+        assert (none["place"], none["query"], none["typed"]) == ("Shot 1 of 4", "", query)
+
+
 def rows_of(workspace: Workspace) -> dict[str, dict]:
     """Every clip of the dataset without its arrays, by id, with the split it is in."""
     clips = load_clips(workspace)

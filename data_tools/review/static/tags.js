@@ -12,6 +12,7 @@ export function mount(root, {send}) {
     let row = 0; // the axis that number keys speak of
     let scope = 'shot';
     let waiting = false;
+    let asked = {query: '', like: ''}; // which shots the way leads through
     const status = el('p', {class: 'notice', role: 'status', 'aria-live': 'polite'});
     const desk = el('section', {class: 'desk'});
     root.replaceChildren(status, desk);
@@ -41,7 +42,13 @@ export function mount(root, {send}) {
     function ask(what) {
         if (waiting) return;
         waiting = true;
-        send({axis: '', value: '', scope: '', shot: shown.shot, ...what});
+        send({axis: '', value: '', scope: '', shot: shown.shot, ...asked, ...what});
+    }
+
+    function find(query, like) {
+        asked = {query, like};
+        scope = 'shot';
+        ask({do: 'show', shot: ''});
     }
 
     function go(shot) {
@@ -87,13 +94,26 @@ export function mount(root, {send}) {
         desk.replaceChildren(
             el('header', {class: 'strip'},
                 el('h1', {}, value.name),
-                el('p', {class: 'state'}, `${value.brand} \u00b7 ${value.place} \u00b7 ${value.open} \u00b7 ${value.by}`)),
+                el('p', {class: 'state'}, `${value.brand} \u00b7 ${value.place} \u00b7 ${value.open} \u00b7 ${value.by}`),
+                finder(value)),
             el('div', {class: 'pictures'}, ...value.pictures.map((src, number) => el('img', {src, alt: `Picture ${number + 1} of 5`}))),
             el('div', {class: 'split'},
                 el('div', {class: 'side'}, video, ...flags(value.flags), content(value.content), caption(value.caption)),
                 el('div', {}, bar(value), el('div', {class: 'axes'}, ...value.axes.map(axisRow)), keys())));
         mark();
         if (focused) desk.querySelector(`[data-word="${focused}"]`)?.focus();
+    }
+
+    function finder(value) {
+        const field = el('input', {type: 'search', value: value.typed, 'aria-label': 'Find shots', placeholder: 'bottle, low angle, backlit'});
+        const look = (event) => {
+            event.preventDefault();
+            field.blur();
+            find(field.value, '');
+        };
+        const all = value.query || value.like ? el('button', {type: 'button', onclick: () => find('', '')}, 'Show all') : null;
+        return el('form', {class: 'finder', role: 'search', onsubmit: look}, field, el('button', {type: 'submit'}, 'Find'),
+            el('button', {type: 'button', onclick: () => find('', value.shot)}, 'Find alike'), all);
     }
 
     function bar(value) {
@@ -139,6 +159,7 @@ export function mount(root, {send}) {
             if (!value) return;
             waiting = false;
             shown = value;
+            asked = {query: value.query ?? '', like: value.like ?? ''};
             status.textContent = value.notice ?? '';
             if (value.kind === 'shot') draw(value);
             else desk.replaceChildren(emptyState(value));
