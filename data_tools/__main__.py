@@ -4,7 +4,7 @@ import json
 import logging
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,6 +32,17 @@ class Fit(StrEnum):
 
 Place = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="The brand's folder.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Files or shots worked on at once; default: one a core, at most 8.")]
+OnRay = Annotated[bool, typer.Option("--ray", help="Work on the Ray cluster at RAY_ADDRESS; needs the extra lora-studio[ray].")]
+
+
+def _runner(on_ray: bool) -> Any:
+    from data_tools import workers
+
+    if not on_ray:
+        return workers.run_supervised
+    from data_tools.on_ray import run_on_ray
+
+    return run_on_ray
 
 
 @app.command()
@@ -110,12 +121,13 @@ def ingest(
     folder: Annotated[Path, typer.Argument(help="Any folder tree with video files.")],
     workers: Workers = None,
     shard: Annotated[str, typer.Option(help="I/N: only the I-th of N parts, 0 to N - 1; `merge` brings them together.")] = "0/1",
+    on_ray: OnRay = False,
 ) -> None:
     """Take footage in: check, hash, part into shots, normalise."""
     place = Workspace.open(workspace)
     from data_tools.ingest import ingest_folder, parse_shard
 
-    ledger = ingest_folder(place, folder, workers, parse_shard(shard))
+    ledger = ingest_folder(place, folder, workers, parse_shard(shard), _runner(on_ray))
     usable = [record for record in ledger.footage if record.status == "usable"]
     for record in usable:
         notes = "; ".join([f"{ledger.num_shots.get(record.footage_id, 0)} shots", *record.warnings])
@@ -148,13 +160,14 @@ def tag(
     workspace: Place,
     vision: Annotated[Path | None, typer.Option(help="An open_clip model folder; default: the one shipped.")] = None,
     workers: Workers = None,
+    on_ray: OnRay = False,
 ) -> None:
     """Tag angle and light: camera reports, measurement, open_clip."""
     place = Workspace.open(workspace)
     from data_tools.catalog import Catalog
     from data_tools.tags import count_statuses, tag_shots
 
-    done = tag_shots(place, vision, num_workers=workers)
+    done = tag_shots(place, vision, num_workers=workers, run=_runner(on_ray))
     for axis, counts in count_statuses(Catalog(place).shots()).items():
         print(f"{axis:18} " + ", ".join(f"{number} {status}" for status, number in sorted(counts.items())))
     for axis, found in done.learned.items():

@@ -42,7 +42,13 @@ class Ledger:
     num_new: int
 
 
-def ingest_folder(workspace: Workspace, folder: Path, num_workers: int | None = None, shard: tuple[int, int] = (0, 1)) -> Ledger:
+def ingest_folder(
+    workspace: Workspace,
+    folder: Path,
+    num_workers: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    run: workers.Run = workers.run_supervised,
+) -> Ledger:
     """Takes in every video file below a folder.
 
     Args:
@@ -50,6 +56,7 @@ def ingest_folder(workspace: Workspace, folder: Path, num_workers: int | None = 
         folder: any folder tree.
         num_workers: files read at once; None is as many as this machine has cores for.
         shard: (i, n): only the i-th of n parts of the files, told by their paths, so that n machines share the work.
+        run: what reads them: `workers.run_supervised` or `on_ray.run_on_ray`.
 
     Raises:
         FootageError: no such folder, no video file in it, or a colour.toml in it is wrong.
@@ -66,7 +73,8 @@ def ingest_folder(workspace: Workspace, folder: Path, num_workers: int | None = 
     for left_over in workspace.shots.glob(".*.tmp.mp4"):
         left_over.unlink()
     if new:
-        _work_through(workspace, catalog, finder, {path: stated[path] for path in new}, num_workers or workers.num_workers())
+        num_workers = num_workers or workers.num_workers()
+        _work_through(workspace, catalog, finder, {path: stated[path] for path in new}, num_workers, run)
     stored = {workspace.relative(path) for path in paths}
     records = [record for record in catalog.footage() if record.path in stored]
     refreshed = [finder.refresh(record) for record in records]
@@ -158,22 +166,31 @@ def _still_holds(workspace: Workspace, record: Footage) -> bool:
 
 
 def _work_through(
-    workspace: Workspace, catalog: Catalog, finder: RightsFinder, stated: dict[Path, dict[str, Any]], num_workers: int
+    workspace: Workspace,
+    catalog: Catalog,
+    finder: RightsFinder,
+    stated: dict[Path, dict[str, Any]],
+    num_workers: int,
+    run: workers.Run,
 ) -> None:
     from data_tools.intake import take_in  # imports decoders, which a second run does not need
 
     taken = {record.footage_id: record for record in catalog.footage() if record.status == "usable"}
     tasks = [_task(workspace, path, colour, taken) for path, colour in stated.items()]
+    known: dict[str, dict[str, Shot]] = {}  # footage id -> its shots by id
+    for row in catalog.shots():
+        known.setdefault(row.shot.footage_id, {})[row.shot.shot_id] = row.shot
     with tqdm(total=len(tasks), desc="ingest", bar_format=_BAR) as bar:
 
         def progress(done: float) -> None:
             bar.update(done - bar.n)
 
-        for outcome in workers.run_supervised(take_in, tasks, num_workers, progress):
+        for outcome in run(take_in, tasks, num_workers, progress):
             record = _judge(workspace, finder, taken, outcome, key_of(stated[workspace.absolute(outcome.key)]))
             if record.status == "usable":
                 taken[record.footage_id] = record
-                _put_new_shots(workspace, catalog, record, (outcome.value or {}).get("shots", []))
+                found = [_shot(workspace, record.footage_id, fields) for fields in (outcome.value or {}).get("shots", [])]
+                _put_new_shots(workspace, catalog, known.setdefault(record.footage_id, {}), found)
             catalog.put_footage([record])
             progress(bar.n)
 
@@ -214,13 +231,15 @@ def _judge(
     return first.model_copy(update=identity)  # touched or moved, nothing else
 
 
-def _put_new_shots(workspace: Workspace, catalog: Catalog, record: Footage, found: list[dict[str, Any]]) -> None:
+def _put_new_shots(workspace: Workspace, catalog: Catalog, known: dict[str, Shot], found: list[Shot]) -> None:
+    """Notes the shots of one content; `known`, those noted of it so far by id, is kept in step."""
     if not found:
         return
-    known, ids = {row.shot.shot_id: row.shot for row in catalog.shots()}, {fields["shot_id"] for fields in found}
-    new = [_shot(workspace, record.footage_id, fields) for fields in found if fields["shot_id"] not in known]
-    catalog.put_shots([ShotRow(shot) for shot in new])
-    _drop_shots(workspace, catalog, [s for s in known.values() if s.footage_id == record.footage_id and s.shot_id not in ids])
+    ids = {shot.shot_id for shot in found}
+    catalog.put_shots([ShotRow(shot) for shot in found if shot.shot_id not in known])
+    _drop_shots(workspace, catalog, [shot for shot_id, shot in known.items() if shot_id not in ids])
+    known.clear()
+    known.update({shot.shot_id: shot for shot in found})
 
 
 def _shot(workspace: Workspace, footage_id: str, fields: dict[str, Any]) -> Shot:

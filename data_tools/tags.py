@@ -45,7 +45,11 @@ class Tagging:
 
 
 def tag_shots(
-    workspace: Workspace, vision_folder: Path | None = None, load: LoadVision | None = None, num_workers: int | None = None
+    workspace: Workspace,
+    vision_folder: Path | None = None,
+    load: LoadVision | None = None,
+    num_workers: int | None = None,
+    run: workers.Run = workers.run_supervised,
 ) -> Tagging:
     """Tags every shot of a workspace.
 
@@ -54,6 +58,7 @@ def tag_shots(
         vision_folder: an open_clip model; None is the one shipped with this package.
         load: makes a model of a folder; None is `lora_studio.vision.load_vision`.
         num_workers: shots measured at once; None is as many as this machine has cores for.
+        run: what measures them: `workers.run_supervised` or `on_ray.run_on_ray`.
 
     Raises:
         FootageError: there is no shot yet, or a camera report is wrong.
@@ -66,7 +71,8 @@ def tag_shots(
         raise FootageError(f"no shots in {workspace.root}: take footage in first with `data-tools ingest {workspace.root} FOLDER`")
     said_by_people(read_corrections(workspace))  # a damaged book is told before the long work
     read_reports(workspace, catalog.footage())
-    num_measured = _measure(workspace, catalog, [row for row in rows if not is_measured(row)], num_workers or workers.num_workers())
+    stale = [row for row in rows if not is_measured(row)]
+    num_measured = _measure(workspace, catalog, stale, num_workers or workers.num_workers(), run)
     _part_into_scenes(catalog)
     num_looked_at = _look(workspace, catalog, usable_vision_folder(vision_folder), load)
     rows, learned = _learn(with_statements(workspace, catalog, catalog.shots()))
@@ -104,7 +110,7 @@ def _measured_key(shot: Shot) -> str:
     return files.sha256_json([shot.sha256, MEASURED_VERSION])[:16]
 
 
-def _measure(workspace: Workspace, catalog: Catalog, stale: list[ShotRow], num_workers: int) -> int:
+def _measure(workspace: Workspace, catalog: Catalog, stale: list[ShotRow], num_workers: int, run: workers.Run) -> int:
     if not stale:
         return 0
     from data_tools.measure import measure_shot  # imports decoders, which a second run does not need
@@ -112,7 +118,7 @@ def _measure(workspace: Workspace, catalog: Catalog, stale: list[ShotRow], num_w
     by_id = {row.shot.shot_id: row for row in stale}
     tasks = [_measure_task(workspace, row.shot) for row in stale]
     with tqdm(total=len(tasks), desc="measure", unit="shot") as bar:
-        for outcome in workers.run_supervised(measure_shot, tasks, num_workers):
+        for outcome in run(measure_shot, tasks, num_workers, None):
             bar.update()
             if outcome.failure is not None:
                 logger.warning("shot %s could not be measured: %s", outcome.key, outcome.failure)

@@ -19,6 +19,8 @@ from lora_studio.errors import LoraStudioError
 
 Beat = Callable[[float], None]  # called with the share of the work done, 0..1
 Job = Callable[[dict[str, Any], Beat], Any]
+Progress = Callable[[float], None]  # called with how many tasks are done
+Run = Callable[[Job, "Sequence[Task]", int, Progress | None], "Iterator[Outcome]"]  # `run_supervised`, or one like it
 
 _MEMORY_LIMIT = 16 * 2**30  # bytes of address space: a file that asks for more is not footage
 _BEAT_EVERY_S = 0.2

@@ -2,11 +2,15 @@
 
 import os
 import signal
+import sys
 import time
 from typing import Any
 
+import pytest
+
+from data_tools.on_ray import run_on_ray
 from data_tools.workers import Beat, Task, run_supervised
-from lora_studio.errors import MediaError
+from lora_studio.errors import FootageError, MediaError
 
 
 def job(arguments: dict[str, Any], beat: Beat) -> Any:
@@ -38,3 +42,9 @@ def test_every_task_ends_in_one_outcome():
 
 def test_no_tasks_no_outcomes():
     assert list(run_supervised(job, [], 2)) == []
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(FootageError, match=r"pip install 'lora-studio\[ray\]'`, or leave --ray out"):
+        next(run_on_ray(job, [Task("a", {"do": "a"})], 1))
