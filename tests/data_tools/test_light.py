@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from drawing import move, texture
 
-from data_tools.light import cct_kelvin, key_scores, measure_light
+from data_tools.light import cct_kelvin, key_scores, measure_light, temperature_scores
 
 
 def lit(white: tuple[float, float, float], level: float = 0.5) -> np.ndarray:
@@ -41,15 +41,20 @@ def test_key_follows_brightness(level: float, word: str):
 
 
 def test_a_dark_field_is_low_key_even_with_a_bright_subject():
-    assert best(key_scores(mean_lightness=35, dark_share=0.8)) == "low"
+    assert best(key_scores(8, 12, 85, dark_share=0.7)) == "low"
 
 
-def test_contrast_speaks_only_where_it_is_plain():
+def test_contrast_is_a_number_and_no_tag():
     ramp = np.linspace(0, 255, 160).astype(np.uint8)[None, None, :, None].repeat(96, axis=1).repeat(3, axis=3)
-    flat = np.full((1, 96, 160, 3), 120, np.uint8) + (np.arange(160) % 20).astype(np.uint8)[None, None, :, None]
-    assert best(measure_light(ramp).scores["light.contrast"]) == "high"
-    assert best(measure_light(flat).scores["light.contrast"]) == "low"
-    assert "light.contrast" not in measure_light(lit((1, 1, 1))).scores
+    found = measure_light(ramp)
+    assert found.measures["contrast_stops"] == pytest.approx(np.log2(0.9**2.2 / 0.05**2.2), rel=0.3)
+    assert "light.contrast" not in found.scores
+
+
+def test_temperature_is_told_only_where_three_ways_agree():
+    assert best(temperature_scores([4000, 4200, 3900])) == "warm"
+    assert temperature_scores([4000, 6500, 3900]) == {}
+    assert temperature_scores([6500, float("nan"), 6500]) == {}
 
 
 def test_scores_add_up():
