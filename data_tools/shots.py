@@ -1,8 +1,9 @@
 """Where one shot ends and the next begins. The only door to PySceneDetect.
 
 Cuts come from PySceneDetect's adaptive detector (a frame that differs much more from its neighbours than they do among
-themselves, so a fast pan or a subject that fills the frame is no cut); a fade through black parts shots too, and its black
-frames belong to neither. Walks once over small frames and gathers, on the way, the black bars that frame the picture.
+themselves, so a fast pan or a subject that fills the frame is no cut); a fade through black and a dissolve part shots too, and
+their black or mixed frames belong to neither. Walks once over small frames and gathers, on the way, the black bars that frame
+the picture.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,6 +14,8 @@ import cv2
 import numpy as np
 from scenedetect import AdaptiveDetector, FrameTimecode
 from scenedetect.common import Timecode
+
+from data_tools.dissolves import SIZE, DissolveFinder
 
 _DETECTOR_SHORT_SIDE = 144
 _MIN_SHOT_S = 0.5
@@ -51,6 +54,7 @@ class _Seen:
     pts: list[int] = field(default_factory=list)
     is_black: list[bool] = field(default_factory=list)
     cuts: set[int] = field(default_factory=set)
+    mixed: set[int] = field(default_factory=set)
     brightest: np.ndarray | None = None  # (H, W) uint8, over all frames
     lumas: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))  # how often each was seen
     ranges: list[float] = field(default_factory=list)  # a frame's mean difference of the largest and the smallest channel
@@ -70,7 +74,7 @@ def find_shots(
     Returns:
         Spans in order, at least one. A stretch shorter than half a second is given up, unless there is nothing else.
     """
-    detector = AdaptiveDetector(min_scene_len=_MIN_SHOT_S)
+    detector, dissolves = AdaptiveDetector(min_scene_len=_MIN_SHOT_S), DissolveFinder(float(fps))
     found = _Seen()
     for time_s, frame in frames:
         pts = round(Fraction(time_s) / time_base)
@@ -80,6 +84,7 @@ def find_shots(
         found.brightest = luma if found.brightest is None else np.maximum(found.brightest, luma)
         found.lumas += np.bincount(luma[::4, ::4].ravel(), minlength=256)
         found.ranges.append(float(np.ptp(frame[::8, ::8], axis=2).mean()))
+        found.mixed.update(dissolves.show(pts, cv2.resize(luma, SIZE, interpolation=cv2.INTER_AREA)))
         timecode = FrameTimecode(Timecode(pts, time_base), fps=float(fps))
         found.cuts.update(cut.pts for cut in detector.process_frame(timecode, _small_bgr(frame)))
         if seen is not None:
@@ -106,17 +111,18 @@ def _small_bgr(frame: np.ndarray) -> np.ndarray:
 def _spans(seen: _Seen, end_pts: int, time_base: Fraction) -> tuple[Span, ...]:
     if all(seen.is_black):
         return (Span(seen.pts[0], end_pts),)
-    spans, start, was_black = [], seen.pts[0], seen.is_black[0]
-    for pts, is_black in zip(seen.pts, seen.is_black, strict=True):
-        if is_black and not was_black:
+    is_between = [is_black or pts in seen.mixed for pts, is_black in zip(seen.pts, seen.is_black, strict=True)]
+    spans, start, was_between = [], seen.pts[0], is_between[0]
+    for pts, between in zip(seen.pts, is_between, strict=True):
+        if between and not was_between:
             spans.append(Span(start, pts))
-        elif was_black and not is_black:
+        elif was_between and not between:
             start = pts
-        elif not is_black and pts in seen.cuts:
+        elif not between and pts in seen.cuts:
             spans.append(Span(start, pts))
             start = pts
-        was_black = is_black
-    if not was_black:
+        was_between = between
+    if not was_between:
         spans.append(Span(start, end_pts))
     long_enough = [span for span in spans if (span.end_pts - span.start_pts) * time_base >= _MIN_SHOT_S]
     longest = max(spans, key=lambda span: span.end_pts - span.start_pts)

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from drawing import FPS, move, texture, tinted
 
 from data_tools.shots import find_bars, find_shots
@@ -39,6 +40,28 @@ def test_a_fade_through_black_parts_shots_and_belongs_to_neither():
     assert second[1] == len(fade)
     assert 26 <= first[1] <= 30
     assert 36 <= second[0] <= 40
+
+
+@pytest.mark.parametrize("length", [8, 16, 24])
+def test_a_dissolve_parts_shots_and_belongs_to_neither(length: int):
+    weights = np.concatenate([np.zeros(30), np.linspace(0, 1, length + 2)[1:-1], np.ones(30)])[:, None, None, None]
+    one, other = (move(np.kron(texture(seed, 100), np.ones((8, 8))), len(weights), right=2) for seed in (7, 8))
+    (first, second) = spans_in_frames(((1 - weights) * one + weights * other).round().astype(np.uint8))
+    assert first[0] == 0
+    assert second[1] == len(weights)
+    assert 28 <= first[1] <= 34
+    assert 26 + length <= second[0] <= 32 + length
+
+
+def test_what_only_looks_like_a_dissolve_is_none():
+    lit = np.linspace(0.2, 1, 40)[:, None, None, None]
+    assert spans_in_frames((move(texture(9), 40) * lit).astype(np.uint8)) == [(0, 40)], "light that comes up"
+    film = move(texture(10), 60)
+    for index, frame in enumerate(film):
+        frame[20:70, 2 * index : 2 * index + 40] = 250  # something passes
+    assert spans_in_frames(film) == [(0, 60)]
+    for fast in ({"right": 40}, {"zoom": 60}, {"down": -25}, {"turn": 40}):
+        assert spans_in_frames(move(texture(11), 60, **fast)) == [(0, 60)], fast
 
 
 def test_short_and_black_files_give_one_shot():
