@@ -16,6 +16,7 @@ _TRACKED_WIDTH = 480
 _MAX_CORNERS, _MIN_CORNERS = 300, 12
 _MIN_INLIERS = 0.6  # under this a moving subject, not the camera, explains the picture
 _MIN_STILL_INLIERS = 0.75
+_LEAST_SURE = 0.6  # less, and a face that moves before a dark wall was taken for a tilt
 _STILL = 1.0  # percent of the frame's side per second
 _SHAKY = 2.0  # percent per second
 _ZOOM_WEIGHT = 0.35  # a zoom of 1 %/s shifts the average pixel by about this much of 1 % of the width
@@ -108,6 +109,7 @@ def measure_movement(steps: list[Step], wide_steps: list[Step]) -> Movement:
         "roll_degrees_per_s": drift["turn"], "shake_percent_per_s": shake, "movement_inliers": inliers,
     }  # fmt: skip
     scores = _movement_scores(drift, shake, inliers) if inliers >= _MIN_INLIERS else {}
+    scores = scores if max(scores.values(), default=0.0) >= _LEAST_SURE else {}
     if scores and max(scores, key=lambda value: scores[value]) == "static":
         measures["still_inliers"] = float(np.mean([step.inliers for step in wide_steps])) if wide_steps else 0.0
         scores = scores if measures["still_inliers"] >= _MIN_STILL_INLIERS else {}
