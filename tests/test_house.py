@@ -37,6 +37,7 @@ DOORS = {
     "accelerate": ("lora_studio.training", "train"),
     "lancedb": ("data_tools.catalog",),
     "scenedetect": ("data_tools.shots",),
+    "ray": ("data_tools.on_ray",),
     "sqlalchemy": ("lora_studio.review.store",),
 }
 LIGHT = ("torch", "numpy", "gradio", "datasets", "transformers", "diffusers", "peft", "accelerate")
