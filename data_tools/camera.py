@@ -15,7 +15,8 @@ import numpy as np
 _TRACKED_WIDTH = 480
 _MAX_CORNERS, _MIN_CORNERS = 300, 12
 _MIN_INLIERS = 0.6  # under this a moving subject, not the camera, explains the picture
-_MIN_STILL_INLIERS = 0.75
+_MIN_STILL_INLIERS = 0.93  # over half a second: a slow orbit has less
+_MIN_SHIFT_INLIERS = 0.9  # of a pan or a tilt: the parallax of an orbit has less
 _LEAST_SURE = 0.6  # less, and a face that moves before a dark wall was taken for a tilt
 _STILL = 1.0  # percent of the frame's side per second
 _SHAKY = 2.0  # percent per second
@@ -23,6 +24,7 @@ _ZOOM_WEIGHT = 0.35  # a zoom of 1 %/s shifts the average pixel by about this mu
 _TURN_WEIGHT = 0.6  # the same for a turn of 1 degree per second
 _SMOOTHING_S = 0.6
 _ROLL_TOLERANCE, _DUTCH = 3.0, 8.0  # degrees
+_LEAST_REACH = 0.5  # of the picture's width: of level edges together
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,12 @@ def measure_movement(steps: list[Step], wide_steps: list[Step]) -> Movement:
     }  # fmt: skip
     scores = _movement_scores(drift, shake, inliers) if inliers >= _MIN_INLIERS else {}
     scores = scores if max(scores.values(), default=0.0) >= _LEAST_SURE else {}
-    if scores and max(scores, key=lambda value: scores[value]) == "static":
+    named = max(scores, key=lambda value: scores[value]) if scores else ""
+    if named == "static":
         measures["still_inliers"] = float(np.mean([step.inliers for step in wide_steps])) if wide_steps else 0.0
         scores = scores if measures["still_inliers"] >= _MIN_STILL_INLIERS else {}
+    if named.startswith(("pan", "tilt")) and inliers < _MIN_SHIFT_INLIERS:
+        scores = {}
     return Movement({name: round(value, 4) for name, value in measures.items()}, scores)
 
 
@@ -141,7 +146,8 @@ def _movement_scores(drift: dict[str, float], shake: float, inliers: float) -> d
 def measure_roll(frame: np.ndarray) -> float | None:
     """How far the camera is rolled, in degrees clockwise, or None where straight edges do not agree.
 
-    A rolled camera turns upright and level edges alike; perspective turns them apart. So both families must say the same.
+    A rolled camera turns upright and level edges alike; perspective turns them apart. So both families must say the same, and the
+    level ones must reach over half of the picture: those of one thing that lies askew do not.
     """
     grey = _grey(frame)
     lines = cv2.createLineSegmentDetector().detect(grey)[0]
@@ -153,6 +159,9 @@ def measure_roll(frame: np.ndarray) -> float | None:
     families = [_family_angle(angles[is_long] - axis, lengths[is_long], grey.shape[1]) for axis in (0, 90)]
     level, upright = families
     if level is None or upright is None or abs(level - upright) > _ROLL_TOLERANCE:
+        return None
+    is_level = is_long & (np.abs((angles - level + 90) % 180 - 90) < _ROLL_TOLERANCE)
+    if np.ptp(np.concatenate([x0[is_level], x1[is_level]])) < _LEAST_REACH * grey.shape[1]:
         return None
     return (level + upright) / 2
 
