@@ -1,11 +1,7 @@
 """The correction page in a real browser, by keyboard and by mouse: what is said is on disk, and nothing leaves this machine."""
 
-import subprocess
-import sys
-from pathlib import Path
-from urllib.parse import urlsplit
-
 import pytest
+from pages import serving, watch
 from test_tags import by_name
 
 from data_tools.corrections import read_corrections, said_by_people
@@ -13,28 +9,19 @@ from lora_studio.workspace import Workspace
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[2]
 HOSTILE = "<img src=x onerror=window.hit=1> ${window.hit=1}"
 
 
 def test_a_person_corrects_by_keyboard_and_mouse_and_takes_it_back(browser, workspace: Workspace):
-    command = [sys.executable, "-m", "data_tools", "review", str(workspace.root), "--by", "Ana Berg", "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        address = server.stdout.readline().split(": ", 1)[1].split()[0]
+    with serving("-m", "data_tools", "review", str(workspace.root), "--by", "Ana Berg", "--port", "0") as line:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
-        page, faults = context.new_page(), []
-        page.set_default_timeout(20_000)
-        page.on("console", lambda m: faults.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: faults.append(f"script: {error}"))
-        page.on("response", lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-        page.on("request", lambda r: faults.append(f"left: {r.url}") if urlsplit(r.url).hostname != "127.0.0.1" else None)
-        page.goto(address)
+        page = context.new_page()
+        faults = watch(page)
+        page.goto(line.split(": ", 1)[1].split()[0])
         _use(page, workspace)
         assert faults == []
         assert page.evaluate("window.hit") is None
         context.close()
-        server.terminate()
 
 
 def _use(page, workspace: Workspace) -> None:

@@ -2,21 +2,17 @@
 
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
+from pages import serving, watch
 from studio import FPS, Studio
 
 from lora_studio.workspace import Workspace
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[2]
 BRAND = "${window.hit=1} Acme"
 HOSTILE = "${window.hit=1} {{value}} {{#each value}} `<img src=x onerror=window.hit=1><script>window.hit=1</script>"
 TEXTS = {"hostile": HOSTILE, "bottle": "a bottle on a table", "shoe": "a shoe on a plinth"}
@@ -51,14 +47,10 @@ def home(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "app.py", "--workspace", str(studio.workspace.root), "--port", str(port)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        line = server.stdout.readline()
+    with serving("app.py", "--workspace", str(studio.workspace.root), "--port", str(port)) as line:
         address = f"http://127.0.0.1:{port}"
         assert address in line
         yield address, studio
-        server.terminate()
 
 
 @pytest.fixture
@@ -66,12 +58,7 @@ def visit(browser, home) -> Iterator[Visit]:
     """A fresh visitor; fails the test when anything was logged, refused, or asked of another host."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
-    page.set_default_timeout(20_000)
-    opened = Visit(page)
-    page.on("console", lambda m: opened.faults.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: opened.faults.append(f"script: {error}"))
-    page.on("response", lambda r: opened.faults.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-    page.on("request", lambda r: opened.faults.append(f"left: {r.url}") if urlsplit(r.url).hostname != "127.0.0.1" else None)
+    opened = Visit(page, watch(page))
     page.goto(home[0])
     page.wait_for_selector(".prompt .clip[src]")
     page.wait_for_function("[...document.querySelectorAll('.clip[src]')].every(video => video.readyState >= 3)")
