@@ -30,7 +30,7 @@ from data_tools.stage.shapes import SHAPES
 from lora_studio import taxonomy
 from lora_studio.files import write_json
 from lora_studio.nano.lessons import Lessons, mirrored
-from lora_studio.nano.progress import Course, Progress
+from lora_studio.nano.progress import Course, Progress, autocast
 from lora_studio.threads import share_cores
 
 RESULTS = Path(__file__).parent / "results"
@@ -108,7 +108,7 @@ def loss_of(judge: Judge, stills: Lessons, clips: Lessons, course: Course, step:
         pixels = functional.interpolate(smaller, (64, 96), mode="bilinear")
     pixels = pixels * chance.uniform(0.93, 1.05) + 0.03 * torch.randn(pixels.shape, generator=generator)
     device = judge.stem.weight.device
-    with torch.autocast(device.type, torch.bfloat16):
+    with autocast():
         logits = judge(pixels.to(device))
     wanted = {axis: torch.tensor([a[axis] for a in answers], device=device) for axis in AXES}
     return {axis: functional.cross_entropy(rows.float(), wanted[axis]) for axis, rows in logits.items()}

@@ -24,7 +24,7 @@ _MODULATED = 2**20  # numbers of context that are worked out at once: 46 MB of s
 
 @dataclass(frozen=True)
 class Painter:
-    """What stays the same while a video is painted. `size` is (C, H, W)."""
+    """What stays the same while a video is painted. `size` is (C, H, W); `temperature` is a factor on all noise."""
 
     transformer: NOVATransformer3DModel
     plan: Plan
@@ -32,6 +32,7 @@ class Painter:
     guidance: Guidance
     rounds: Sequence[Round]
     size: tuple[int, int, int]
+    temperature: float = 1.0
 
     def paint(self, context: Tensor, tick: Callable[[], None]) -> Tensor:
         """A frame from what the video encoder says of it: context (R, N_video, D) -> latents (B, C, H, W) float32."""
@@ -105,7 +106,7 @@ class Painter:
 
     def _fresh(self, ids: Tensor) -> Tensor:
         grid = self.noise.grid(*self.size).to(ids.device)  # drawn for the whole frame: a patch does not depend on its order
-        return gather_patches(patchify(grid, self.transformer.patch), ids)
+        return gather_patches(patchify(self.temperature * grid, self.transformer.patch), ids)
 
     def _with_others(self, ids: Tensor) -> Tensor:
         """(B, M) -> (B, N): those of the set first, then all others."""

@@ -139,7 +139,8 @@ def stream_latents(
     given = given_frames(first_latents, keyframes or {}, (len(text), *size), length)
     order = _order(noise, len(text), transformer.num_patches).to(condition.device)  # (B, N)
     rounds = generation_rounds(order, settings.num_steps)
-    painter = Painter(transformer, scheduler.plan(settings.num_diffusion_steps), noise, guidance, rounds, size)
+    plan = scheduler.plan(settings.num_diffusion_steps)
+    painter = Painter(transformer, plan, noise, guidance, rounds, size, settings.temperature)
     story = Story(transformer, condition, guidance, len(text), length)
     tick = _counter(progress, (length - len(given)) * len(rounds))
     for index in range(length):

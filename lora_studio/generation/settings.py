@@ -19,6 +19,7 @@ class SamplerSettings(BaseModel):
 
     num_steps: int = Field(default=12, ge=1)  # patch sets per frame
     num_diffusion_steps: int = Field(default=16, ge=1)  # per patch set
+    temperature: float = Field(default=1.0, ge=0, le=1)  # factor on all noise of the patches; less: likelier pictures, more alike
     guidance: float = Field(default=3.0, ge=1)  # 1: no unconditional rows, half the work
     min_guidance: float | None = Field(default=None, ge=0)  # at the first patch set, growing evenly to `guidance` at the last
     guidance_trunc: float = Field(default=0.0, ge=0, le=1000)  # from this timestep down to 0 nothing is guided; 0: all is

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from lora_studio import files
 from lora_studio.nano.lessons import LESSONS_A_FILE, Lessons, as_pixels
-from lora_studio.nano.progress import training_device
+from lora_studio.nano.progress import autocast, training_device
 from lora_studio.nova.weights import load_vae
 
 _BATCH = {"clips": 4, "stills": 16}
@@ -32,7 +32,7 @@ def encode_lessons(lessons: Lessons, vae_folder: Path, folder: Path) -> None:
         first = number * LESSONS_A_FILE
         for start in range(first, first + LESSONS_A_FILE, _BATCH[lessons.kind]):
             pixels = as_pixels([lessons.frames(index) for index in range(start, start + _BATCH[lessons.kind])]).to(vae.device)
-            with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
+            with torch.inference_mode(), autocast():
                 means.append(vae.scale(vae.encode(pixels).mean.float()).half().cpu())
         with files.atomic_path(_latent_file(folder, lessons.paths[number])) as temporary:
             save_file({"means": torch.cat(means)}, temporary, {"vae": made_with})

@@ -28,7 +28,7 @@ from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part, write_weights
 from lora_studio.nano.latents import Latents, encode_lessons
 from lora_studio.nano.lessons import Lessons, compose_caption, draw_content
-from lora_studio.nano.progress import Course, Progress, read_course, training_device
+from lora_studio.nano.progress import Course, Progress, autocast, read_course, training_device
 from lora_studio.nova.masking import split_order
 from lora_studio.nova.schedules import FlowMatchScheduler
 from lora_studio.nova.transformer import NOVATransformer3DModel
@@ -159,7 +159,7 @@ def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, cl
     draws = replace(draws, ratio=1.0 if is_blank else chance.uniform(course.least_hidden, 1.0))
     cover = source.lessons.cover(indices)[:, : latents.shape[2]]
     weights = weigh(cover, split_order(draws.order, draws.ratio)[0], course.product_weight)
-    with torch.autocast(latents.device.type, torch.bfloat16):
+    with autocast():
         text = pupil.encode(captions)
         flow = torch.full((count,), MOTION_FLOW, device=latents.device)
         shown = blurred(latents, course.context_noise, chance)

@@ -24,7 +24,7 @@ from lora_studio.errors import run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part
 from lora_studio.nano.lessons import Lessons, as_pixels
-from lora_studio.nano.progress import Course, Progress, read_course
+from lora_studio.nano.progress import Course, Progress, autocast, read_course
 from lora_studio.nova.vae import AutoencoderKLOpenSora, sample_moments
 from lora_studio.nova.vae_layers import Downsample, FrameAttention, FrameResnet, Resnet, Upsample
 
@@ -136,7 +136,7 @@ def loss_of(
     vae: AutoencoderKLOpenSora, pixels: Tensor, course: VaeCourse, generator: torch.Generator, pull: float = 0.0
 ) -> dict[str, Tensor]:
     """The losses of (B, 3, F, H, W) pixels in -1..1; `pull` draws the latents towards the cells' patterns."""
-    half = torch.autocast(pixels.device.type, torch.bfloat16)
+    half = autocast()
     with half, torch.set_grad_enabled(not course.decoder_only):
         moments = vae.encode(pixels).parameters.float()
     mean, log_variance = moments.chunk(2, dim=1)

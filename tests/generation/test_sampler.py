@@ -131,6 +131,18 @@ def test_a_sample_depends_on_its_own_seed_and_text_alone(nano: tuple) -> None:
     assert torch.equal(alone, generate_latents(transformer, schedule, text[1:], QUICK, SeededNoise([6])))
 
 
+@pytest.mark.parametrize("kind", [FlowMatchScheduler, DDPMSchedule])
+def test_temperature_is_a_factor_on_all_noise(nano: tuple, monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+    def latents(temperature: float) -> Tensor:
+        settings = QUICK.model_copy(update={"temperature": temperature})
+        return generate_latents(nano[0], kind(), _text(3), settings, SeededNoise([0]), num_latents=1)
+
+    cooler, drawn = latents(0.5), SeededNoise.grid
+    assert not torch.allclose(cooler, latents(1.0), atol=0.1)
+    monkeypatch.setattr(SeededNoise, "grid", lambda self, *size: 0.5 * drawn(self, *size))
+    assert torch.equal(cooler, latents(1.0))
+
+
 @pytest.mark.parametrize("image_guidance", [0.0, 1.5])
 def test_an_older_unguided_look_serves_the_sets_between(nano: tuple, monkeypatch, image_guidance: float) -> None:
     transformer, _, schedule = nano
@@ -346,7 +358,8 @@ def test_frames_go_through_the_vae_at_the_backbones_scale(nano: tuple) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"guidance": 0.5}, {"num_steps": 0}, {"image_guidance": -1.0}, {"guidance_renorm": 0.0}, {"shift": 3.0}]
+    "wrong",
+    [{"guidance": 0.5}, {"num_steps": 0}, {"image_guidance": -1.0}, {"guidance_renorm": 0.0}, {"temperature": 1.1}, {"shift": 3.0}],
 )
 def test_settings_that_do_not_exist_are_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
