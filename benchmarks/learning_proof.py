@@ -22,7 +22,7 @@ from lora_studio.generation.settings import SamplerSettings
 from lora_studio.nova.weights import model_sha256
 from lora_studio.runs import Run
 
-SETTINGS: Final = SamplerSettings(num_steps=32, num_diffusion_steps=25, guidance=3.0)
+SETTINGS: Final = SamplerSettings(num_steps=32, num_diffusion_steps=25, temperature=0.7, guidance=3.0)
 
 
 def work_of(work: Path, folder: Path) -> Path:

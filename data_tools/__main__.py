@@ -158,7 +158,7 @@ def merge(
 @app.command()
 def tag(
     workspace: Place,
-    vision: Annotated[Path | None, typer.Option(help="An open_clip model folder; default: the one shipped.")] = None,
+    vision: Annotated[Path | None, typer.Option(help="An open_clip model folder to ask; nano: the stage's.")] = None,
     workers: Workers = None,
     on_ray: OnRay = False,
 ) -> None:
@@ -259,7 +259,7 @@ def search(
     query: Annotated[str, typer.Argument(help='"bottle, low angle, backlit"; also "light.key=low".')] = "",
     like: Annotated[str, typer.Option(help="A shot id or a picture: the most similar shots first.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
-    vision: Annotated[Path | None, typer.Option(help="The open_clip model of `tag`; default: the shipped one.")] = None,
+    vision: Annotated[Path | None, typer.Option(help="The open_clip model of `tag`; free words need it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find shots by tag, by words, by likeness, or all at once."""

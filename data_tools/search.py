@@ -95,7 +95,7 @@ def search(
         query: see the head of this file; may be empty where `like` is not.
         like: a shot id, or a picture file.
         limit: at most so many.
-        vision: the open_clip model the shots were looked at with; None is the one shipped.
+        vision: the open_clip model the shots were looked at with; None: the shipped one, and words are not compared.
         load: makes a model of a folder; None is `lora_studio.vision.load_vision`.
 
     Raises:
@@ -109,7 +109,7 @@ def search(
         vector = _vector_of(catalog, like, lambda: _model(vision, load))
         return [Hit(row.shot, near) for row, near in catalog.find(question.tags, question.words, vector, limit)]
     found = catalog.find(question.tags, question.words, limit=limit)
-    if not found and question.words:
+    if not found and question.words and vision is not None:
         model = _model(vision, load)
         if model.knows_colours:  # an untrained one would rank by chance
             vector = model.embed_texts([", ".join(question.words)]).float()[0].numpy()

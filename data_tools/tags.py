@@ -55,7 +55,8 @@ def tag_shots(
 
     Args:
         workspace: one with footage taken in.
-        vision_folder: an open_clip model; None is the one shipped with this package.
+        vision_folder: an open_clip model; `nano` is the shipped one, which knows only the virtual stage. None: that one
+            makes the vectors that likeness and corrections go by, and is not asked for tags.
         load: makes a model of a folder; None is `lora_studio.vision.load_vision`.
         num_workers: shots measured at once; None is as many as this machine has cores for.
         run: what measures them: `workers.run_supervised` or `on_ray.run_on_ray`.
@@ -74,7 +75,7 @@ def tag_shots(
     stale = [row for row in rows if not is_measured(row)]
     num_measured = _measure(workspace, catalog, stale, num_workers or workers.num_workers(), run)
     _part_into_scenes(catalog)
-    num_looked_at = _look(workspace, catalog, usable_vision_folder(vision_folder), load)
+    num_looked_at = _look(workspace, catalog, usable_vision_folder(vision_folder), load, asked=vision_folder is not None)
     rows, learned = _learn(with_statements(workspace, catalog, catalog.shots()))
     num_changed = catalog.put_shots(with_statements(workspace, catalog, rows))
     catalog.compact()
@@ -140,20 +141,20 @@ def _measure_task(workspace: Workspace, shot: Shot) -> workers.Task:
 
 
 def usable_vision_folder(folder: Path | None) -> Path | None:
-    """The given folder, or the shipped model's; None where neither is there.
+    """The given folder; the shipped model's for `nano` and where none is given; None where that is not there.
 
     Raises:
         ModelError: the given one is no folder.
     """
-    if folder is not None:
-        if not folder.is_dir():
-            raise ModelError(f"--vision {folder}: no such folder; give a folder with an open_clip model")
-        return folder
     shipped = Path(str(resources.files("lora_studio"))) / "assets" / "nova_nano" / "open_clip"  # find_model would import torch
-    if shipped.is_dir():
-        return shipped
-    logger.warning("no vision model in %s: tags come from measurement and camera reports only", shipped)
-    return None
+    if folder is None or (folder == Path("nano") and not folder.is_dir()):
+        if shipped.is_dir():
+            return shipped
+        logger.warning("no vision model in %s: tags come from measurement and camera reports only", shipped)
+        return None
+    if not folder.is_dir():
+        raise ModelError(f"--vision {folder}: no such folder; give a folder with an open_clip model")
+    return folder
 
 
 def vision_key(folder: Path) -> str:
@@ -161,13 +162,13 @@ def vision_key(folder: Path) -> str:
     return files.sha256_json([[path.name, files.sha256_file(path)] for path in sorted(folder.glob("open_clip_*"))])[:16]
 
 
-def _look(workspace: Workspace, catalog: Catalog, folder: Path | None, load: LoadVision | None) -> int:
+def _look(workspace: Workspace, catalog: Catalog, folder: Path | None, load: LoadVision | None, *, asked: bool) -> int:
     rows = catalog.shots()
     if folder is None:
         catalog.put_shots([replace(row, shot=_with_scores(row.shot, "clip", {})) for row in rows])
         return 0
     model_key = vision_key(folder)
-    library = files.sha256_json([model_key, zero_shot.prompts_sha256(), sorted(row.shot.sha256 for row in rows)])[:16]
+    library = files.sha256_json([model_key, asked, zero_shot.prompts_sha256(), sorted(row.shot.sha256 for row in rows)])[:16]
     if all(row.keys.get("scored") == library for row in rows):
         return 0
     model = (load or _load_vision)(folder)
@@ -175,7 +176,7 @@ def _look(workspace: Workspace, catalog: Catalog, folder: Path | None, load: Loa
         logger.warning("%s does not know red from blue: it was never trained, and its answers are left out", folder)
     rows, num_looked_at = _embed(workspace, catalog, rows, model, model_key)
     vectors = np.stack([row.vector for row in rows if row.vector is not None])
-    scores = zero_shot.score_shots(model, vectors)
+    scores = zero_shot.score_shots(model, vectors) if asked else [{} for _ in vectors]
     scored = [
         replace(row, shot=_with_scores(row.shot, "clip", found), keys={**row.keys, "scored": library})
         for row, found in zip(rows, scores, strict=True)

@@ -45,8 +45,8 @@ def score_workspace(workspace: Workspace, vision_folder: Path | None = None) -> 
 
     Args:
         workspace: with a dataset and takes.
-        vision_folder: an open_clip folder; None is the one that comes with the package. When there is none, or it does
-            not know colours, identity is left out and the reason is stored.
+        vision_folder: an open_clip folder; None is, for nova-nano's datasets, the one that comes with the package, which
+            knows only its stage. When there is none, or it does not know colours, identity is left out and the reason is stored.
 
     Raises:
         WorkspaceError: there are no takes, or no dataset.
@@ -105,7 +105,7 @@ class _Yardstick:
 def _make_yardstick(workspace: Workspace, vision_folder: Path | None) -> _Yardstick:
     manifest, held_out = read_manifest(workspace), dataset_clips(workspace, "held_out")
     palette = load_brand(workspace).palette
-    vision, blind = _open_vision(vision_folder)
+    vision, blind = _open_vision(vision_folder, manifest["model"])
     if not held_out:
         blind = "not measured: no footage is held out, so there is nothing real to compare with"
     return _Yardstick(
@@ -119,9 +119,9 @@ def _make_yardstick(workspace: Workspace, vision_folder: Path | None) -> _Yardst
     )
 
 
-def _open_vision(folder: Path | None) -> tuple[Vision | None, str | None]:
-    if folder is None and not shipped_vision().is_dir():
-        return None, "not measured: no vision model comes with this installation; give one with --vision FOLDER"
+def _open_vision(folder: Path | None, model: str) -> tuple[Vision | None, str | None]:
+    if folder is None and (model != "nano" or not shipped_vision().is_dir()):
+        return None, "not measured: the shipped vision model knows only nova-nano's stage; give another with --vision FOLDER"
     vision = load_vision(folder or shipped_vision())
     return vision, identity.why_blind(vision)
 
