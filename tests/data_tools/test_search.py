@@ -94,6 +94,20 @@ def test_an_untrained_model_ranks_nothing(workspace: Workspace, tiny_vision_fold
     assert search(workspace, "a zebra", vision=tiny_vision_folder) == []
 
 
+def test_the_shipped_model_makes_vectors_and_is_asked_only_by_name(workspace: Workspace):
+    def told() -> list[bool]:
+        rows = by_name(workspace).values()
+        assert all(row.vector is not None for row in rows)
+        return ["clip" in tag.scores for row in rows for tag in row.shot.tags.values()]
+
+    tag_shots(workspace, None, lambda _: Brightness())
+    assert not any(told())
+    assert search(workspace, "something dark in a wood") == []
+    tag_shots(workspace, Path("nano"), lambda _: Brightness())
+    assert any(told())
+    assert search(workspace, "something dark in a wood", vision=Path("nano"), load=lambda _: Brightness())
+
+
 @pytest.mark.parametrize(
     ("like", "told"), [("nowhere.png", "neither the id of a shot nor a picture"), ("brand.toml", "is no picture")]
 )
