@@ -42,6 +42,8 @@ AXES: Final = {
     "light": taxonomy.values("light.direction"),
 }
 HELD_BACK: Final = 1024  # the last so many stills are for measuring the judge
+_SHAPELESS: Final = ("extreme_wide", "wide", "extreme_close_up")  # the product is a dot, or has no outline: few lessons are such
+_MIRRORED: Final = ("shape", "colour", "angle")  # the same in the mirror
 _TRUTH: Final = {"shape": "shape", "colour": "body"}
 _TAGS: Final = {"angle": "angle.vertical", "light": "light.direction"}
 
@@ -116,8 +118,12 @@ def loss_of(judge: Judge, stills: Lessons, clips: Lessons, course: Course, step:
 
 def _lesson(stills: Lessons, clips: Lessons, chance: random.Random) -> tuple[np.ndarray, dict[str, int]]:
     """A still that is not held back or any frame of a clip, now and then in the mirror: (H, W, 3), and the right answers."""
-    number, flip = chance.randrange(len(stills) - HELD_BACK + len(clips)), chance.random() < 0.5
-    lessons, index = (clips, number) if number < len(clips) else (stills, number - len(clips))
+    flip = chance.random() < 0.5
+    while True:
+        number = chance.randrange(len(stills) - HELD_BACK + len(clips))
+        lessons, index = (clips, number) if number < len(clips) else (stills, number - len(clips))
+        if lessons.truths[index]["tags"]["angle.scale"] not in _SHAPELESS or chance.random() < 0.15:
+            break
     frames = lessons.frames(index)
     frame = frames[chance.randrange(len(frames))]
     return frame[:, ::-1] if flip else frame, answers_of(lessons.truths[index], flip)
@@ -134,9 +140,12 @@ def _moved(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def judge_frames(judge: Judge, frames: np.ndarray) -> dict[str, Tensor]:
-    """uint8 (B, H, W, 3) -> probabilities by axis, (B, values)."""
+    """uint8 (B, H, W, 3) -> probabilities by axis, (B, values); what a mirror leaves alone is the mean with the mirror image's."""
     with torch.inference_mode():
-        return {axis: rows.softmax(-1) for axis, rows in judge(prepare(frames)).items()}
+        pixels = prepare(frames)
+        found = {axis: rows.softmax(-1) for axis, rows in judge(pixels).items()}
+        mirror = judge(pixels.flip(-1))
+        return found | {axis: (found[axis] + mirror[axis].softmax(-1)) / 2 for axis in _MIRRORED}
 
 
 def judge_file() -> Path:
