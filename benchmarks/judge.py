@@ -29,7 +29,7 @@ from data_tools.stage.colours import NAMED
 from data_tools.stage.shapes import SHAPES
 from lora_studio import taxonomy
 from lora_studio.files import write_json
-from lora_studio.nano.lessons import Lessons, mirrored
+from lora_studio.nano.lessons import SHAPELESS, Lessons, mirrored
 from lora_studio.nano.progress import Course, Progress, autocast
 from lora_studio.threads import share_cores
 
@@ -42,7 +42,7 @@ AXES: Final = {
     "light": taxonomy.values("light.direction"),
 }
 HELD_BACK: Final = 1024  # the last so many stills are for measuring the judge
-_SHAPELESS: Final = ("extreme_wide", "wide", "extreme_close_up")  # the product is a dot, or has no outline: few lessons are such
+_SMALL_SHARE: Final = 0.15  # of the lessons whose product is a dot or has no outline
 _MIRRORED: Final = ("shape", "colour", "angle")  # the same in the mirror
 _TRUTH: Final = {"shape": "shape", "colour": "body"}
 _TAGS: Final = {"angle": "angle.vertical", "light": "light.direction"}
@@ -122,7 +122,7 @@ def _lesson(stills: Lessons, clips: Lessons, chance: random.Random) -> tuple[np.
     while True:
         number = chance.randrange(len(stills) - HELD_BACK + len(clips))
         lessons, index = (clips, number) if number < len(clips) else (stills, number - len(clips))
-        if lessons.truths[index]["tags"]["angle.scale"] not in _SHAPELESS or chance.random() < 0.15:
+        if lessons.truths[index]["tags"]["angle.scale"] not in SHAPELESS or chance.random() < _SMALL_SHARE:
             break
     frames = lessons.frames(index)
     frame = frames[chance.randrange(len(frames))]

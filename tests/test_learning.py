@@ -11,7 +11,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand, learning_scores
-from benchmarks.judge import AXES
+from benchmarks.judge import AXES, Judge, judge_frames
 from benchmarks.learning_proof import Lines, means_of
 from benchmarks.learning_scores import Seen
 from data_tools.stage import ACME, KITS, describe
@@ -55,6 +55,15 @@ def test_real_footage_shows_what_the_prompt_asks_for() -> None:
     for number, row in enumerate(ROWS[:48:4]):
         tags = describe(learning_brand.brand_scene(ACME, number, row))
         assert (tags["angle.vertical"], tags["light.direction"], tags["angle.scale"]) == (row.angle, row.light, row.scale)
+
+
+def test_the_judge_is_of_one_mind_about_a_picture_and_its_mirror_image() -> None:
+    torch.manual_seed(0)
+    judge, frames = Judge().eval(), np.random.default_rng(0).integers(0, 256, (2, 128, 192, 3), dtype=np.uint8)
+    one, other = judge_frames(judge, frames), judge_frames(judge, frames[:, :, ::-1])
+    for axis in ("shape", "colour", "angle"):
+        torch.testing.assert_close(one[axis], other[axis])
+    assert not torch.allclose(one["light"], other["light"]), "light has a side"
 
 
 def test_palette_counts_the_products_colours() -> None:

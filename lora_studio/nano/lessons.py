@@ -18,6 +18,7 @@ from lora_studio.errors import TrainingError
 from lora_studio.taxonomy import AXES
 
 LESSONS_A_FILE: Final = 256
+SHAPELESS: Final = ("extreme_wide", "wide", "extreme_close_up")  # shot sizes at which the product is a dot, or has no outline
 _MIRRORED: Final = {"side_left": "side_right", "side_right": "side_left", "pan_left": "pan_right", "pan_right": "pan_left"}
 _OPENINGS: Final = ("{scale} of {content}", "{content}, {scale}", "{scale}, {content}", "{content}")
 _LIGHT_AXES: Final = ("light.direction", "light.quality", "light.key", "light.contrast", "light.temperature")

@@ -27,7 +27,7 @@ from lora_studio.errors import run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part, write_weights
 from lora_studio.nano.latents import Latents, encode_lessons
-from lora_studio.nano.lessons import Lessons, compose_caption, draw_content
+from lora_studio.nano.lessons import SHAPELESS, Lessons, compose_caption, draw_content
 from lora_studio.nano.progress import Course, Progress, autocast, read_course, training_device
 from lora_studio.nova.masking import split_order
 from lora_studio.nova.schedules import FlowMatchScheduler
@@ -36,7 +36,6 @@ from lora_studio.nova.weights import load_text, load_transformer
 from lora_studio.training.objective import draw, training_loss
 
 MOTION_FLOW: Final = 5.0
-_SHAPELESS: Final = ("extreme_wide", "wide", "extreme_close_up")
 # plain products on a CPU: with rows this short a whole step takes three quarters of the time that its fused kernel needs
 _ATTENTION: Final = {"cpu": [SDPBackend.MATH], "cuda": [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]}
 
@@ -111,7 +110,7 @@ def draw_lesson(lessons: Lessons, small_share: float, chance: random.Random) -> 
     """Any lesson; of those whose product is tiny, or larger than the picture, only so many: they teach little about shapes."""
     while True:
         index = chance.randrange(len(lessons))
-        if lessons.truths[index]["tags"]["angle.scale"] not in _SHAPELESS or chance.random() < small_share:
+        if lessons.truths[index]["tags"]["angle.scale"] not in SHAPELESS or chance.random() < small_share:
             return index
 
 
