@@ -100,7 +100,7 @@ def build_dataset(workspace: Workspace, base: Base, held_out: float = 0.2, today
     num_clips = num_texts = 0
     if is_new:
         num_clips = store.encode_clips(clips)
-        num_texts = store.encode_texts([text for clip in clips for text in _texts(clip.shot, trigger)])
+        num_texts = store.encode_texts([text for clip in clips for text in _texts(clip.shot, trigger).values()])
         _write(workspace, base, clips, store, book, footage, trigger)
     elif files.read_json(workspace.dataset / "ledger.json") != book:
         files.write_json(workspace.dataset / "ledger.json", book)  # the same clips, but another shot was left out
@@ -158,15 +158,16 @@ def _plan_sha256(base: Base, clips: Sequence[PlannedClip], store: FeatureStore, 
     rights = {record.footage_id: record.rights.model_dump(mode="json") for record in footage if record.status == "usable"}
     rows = [
         [clip.clip_id, clip.split, store.clip_key(clip),
-         *(store.text_key(text) for text in _texts(clip.shot, trigger)), _tags(clip.shot), rights[clip.shot.footage_id]]
+         *(store.text_key(text) for text in _texts(clip.shot, trigger).values()), _tags(clip.shot), rights[clip.shot.footage_id]]
         for clip in clips
     ]  # fmt: skip
     return files.sha256_json([base.name, MOTION_FLOW, rows])
 
 
-def _texts(shot: Shot, trigger: str) -> tuple[str, str, str]:
-    """The captions a clip is trained with: long, short, and the long one without the trigger."""
-    return shot.caption_long, shot.caption_short, shot.caption_long.removeprefix(f"{trigger}, ")
+def _texts(shot: Shot, trigger: str) -> dict[str, str]:
+    """The captions a clip is trained with, by the dataset's `TEXTS`: long and short, with the trigger and without."""
+    branded = {"long": shot.caption_long, "short": shot.caption_short}
+    return branded | {f"plain_{kind}": text.removeprefix(f"{trigger}, ") for kind, text in branded.items()}
 
 
 def _tags(shot: Shot) -> dict[str, str]:
@@ -188,12 +189,12 @@ def _write(
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": []}
     for clip in clips:
         moments, flow = store.clip(clip)
-        long, short, plain = (store.text(text) for text in _texts(clip.shot, trigger))
+        texts = {kind: store.text(text) for kind, text in _texts(clip.shot, trigger).items()}
         rows[clip.split].append(
             dataset.encode_row(
                 clip_id=clip.clip_id, shot_id=clip.shot.shot_id, footage_id=clip.shot.footage_id,
                 footage_sha256=sha256s[clip.shot.footage_id], start_s=clip.start_s, moments=moments,
-                text_long=long, text_short=short, text_plain=plain,
+                texts=texts,
                 caption_long=clip.shot.caption_long, caption_short=clip.shot.caption_short, motion_flow=MOTION_FLOW,
                 flow_measured=flow, tags=_tags(clip.shot),
             )

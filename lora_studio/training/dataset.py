@@ -22,9 +22,10 @@ from lora_studio.errors import RightsError, TrainingError
 from lora_studio.records import Record
 from lora_studio.workspace import Workspace
 
-SCHEMA = 2
+SCHEMA = 3
 SHARD_BYTES = 500_000_000
 TRAIN, HELD_OUT = "train", "held_out"
+TEXTS = ("long", "short", "plain_long", "plain_short")  # the captions of a clip; the plain ones are without the trigger
 
 
 def clip_features() -> Features:
@@ -39,12 +40,8 @@ def clip_features() -> Features:
             "start_s": number,  # of the clip within its shot
             "moments": Value("large_binary"),  # (2C, T, H, W): mean and log-variance, unscaled
             "moments_shape": Sequence(Value("int32")),
-            "text_long": Value("large_binary"),  # (rows_long, D_text): valid rows only
-            "rows_long": count,
-            "text_short": Value("large_binary"),
-            "rows_short": count,
-            "text_plain": Value("large_binary"),  # of the long caption without the trigger
-            "rows_plain": count,
+            **{f"text_{kind}": Value("large_binary") for kind in TEXTS},  # (rows_KIND, D_text): valid rows only
+            **{f"rows_{kind}": count for kind in TEXTS},
             "caption_long": text,
             "caption_short": text,
             "motion_flow": number,  # the condition given to the model
@@ -88,9 +85,7 @@ def encode_row(
     footage_sha256: str,
     start_s: float,
     moments: np.ndarray,
-    text_long: np.ndarray,
-    text_short: np.ndarray,
-    text_plain: np.ndarray,
+    texts: Mapping[str, np.ndarray],
     caption_long: str,
     caption_short: str,
     motion_flow: float,
@@ -101,8 +96,7 @@ def encode_row(
 
     Args:
         moments: (2C, T, H, W), mean and log-variance of the VAE's posterior, unscaled.
-        text_long: (rows, D_text), the valid rows of the text encoder's last hidden state; `text_short`
-            likewise, and `text_plain`, of the long caption without the trigger.
+        texts: for each of `TEXTS` (rows, D_text), the valid rows of the text encoder's last hidden state.
     """
     return {
         "clip_id": clip_id,
@@ -112,12 +106,8 @@ def encode_row(
         "start_s": float(start_s),
         "moments": pack_array(moments),
         "moments_shape": list(moments.shape),
-        "text_long": pack_array(text_long),
-        "rows_long": len(text_long),
-        "text_short": pack_array(text_short),
-        "rows_short": len(text_short),
-        "text_plain": pack_array(text_plain),
-        "rows_plain": len(text_plain),
+        **{f"text_{kind}": pack_array(texts[kind]) for kind in TEXTS},
+        **{f"rows_{kind}": len(texts[kind]) for kind in TEXTS},
         "caption_long": caption_long,
         "caption_short": caption_short,
         "motion_flow": float(motion_flow),
@@ -152,7 +142,7 @@ def hash_rows(rows: Iterable[Mapping[str, Any]]) -> str:
     """The hash of a list of rows: order, ids, captions and the feature bytes themselves."""
     digests = []
     for row in rows:
-        arrays = [hashlib.sha256(row[column]).hexdigest() for column in ("moments", "text_long", "text_short", "text_plain")]
+        arrays = [hashlib.sha256(row[column]).hexdigest() for column in ("moments", *(f"text_{kind}" for kind in TEXTS))]
         digests.append([row["clip_id"], row["caption_long"], row["caption_short"], row["motion_flow"], *arrays])
     return files.sha256_json(digests)
 

@@ -17,7 +17,7 @@ from lora_studio.recipe import DataSection
 from lora_studio.training.dataset import unpack_array
 
 Row = Mapping[str, Any]  # of `clip_features`
-Caption = Literal["long", "short", "plain", "none"]
+Caption = Literal["long", "short", "plain_long", "plain_short", "none"]
 _ORDER, _CAPTION, _POSTERIOR, DROPOUT = 1, 2, 3, 4  # what a stream of random numbers is for: keeps the streams of one seed apart
 
 
@@ -52,13 +52,14 @@ def share_of_rank(samples: Sequence[Sample], rank: int, num_processes: int, accu
 
 
 def caption_of(seed: int, sample_id: int, data: DataSection) -> Caption:
-    """Which caption a sample shows: none (the null prompt), short, long, or plain (no trigger, and the base is its teacher)."""
+    """Which caption a sample shows: none (the null prompt), short or long, or these without the trigger, taught by the base."""
     dropped, short, plain = np.random.default_rng((seed, _CAPTION, sample_id)).random(3)
+    is_short = short < data.short_caption
     if plain < data.prior:
-        return "plain"
+        return "plain_short" if is_short else "plain_long"
     if dropped < data.caption_dropout:
         return "none"
-    return "short" if short < data.short_caption else "long"
+    return "short" if is_short else "long"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def decode(rows: Sequence[Row], sample_ids: Sequence[int], captions: Sequence[Ca
     moments = [unpack_array(row["moments"], tuple(row["moments_shape"])) for row in rows]
     text = [_text_of(row, caption).to(device) for row, caption in zip(rows, captions, strict=True)]
     flow = torch.tensor([row["motion_flow"] for row in rows], dtype=torch.float32, device=device)
-    is_prior = torch.tensor([caption == "plain" for caption in captions], device=device)
+    is_prior = torch.tensor([caption.startswith("plain") for caption in captions], device=device)
     clips = torch.from_numpy(np.stack(moments)).to(device)
     return Batch([row["clip_id"] for row in rows], list(sample_ids), clips, text, flow, is_prior)
 

@@ -80,9 +80,9 @@ def test_rows_hold_what_the_clips_show(workspace: Workspace):
         assert np.abs(moments - wanted.parameters[0].numpy()).max() < 2e-3
         assert row["caption_long"] == shot.caption_long
         assert unpack_array(row["text_long"], (row["rows_long"], -1))[0, 0] == len("acmelook,")
-        words = shot.caption_long.split()
-        plain = unpack_array(row["text_plain"], (row["rows_plain"], -1))
-        assert (words[0], [len(word) for word in words[1:]]) == ("acmelook,", plain[:, 0].tolist())
+        for kind, caption in (("long", shot.caption_long), ("short", shot.caption_short)):
+            words, plain = caption.split(), unpack_array(row[f"text_plain_{kind}"], (row[f"rows_plain_{kind}"], -1))
+            assert (words[0], [len(word) for word in words[1:]]) == ("acmelook,", plain[:, 0].tolist())
         assert row["motion_flow"] == 5.0
     pans = [row["flow_measured"] for row in rows if '"pan_right"' in row["tags"]]
     stills = [row["flow_measured"] for row in rows if '"static"' in row["tags"]]

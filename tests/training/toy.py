@@ -11,7 +11,7 @@ from lora_studio import files
 from lora_studio.brand import Brand, save_brand
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.weights import model_sha256
-from lora_studio.training.dataset import Manifest, encode_row, hash_rows, save_clips, save_manifest
+from lora_studio.training.dataset import TEXTS, Manifest, encode_row, hash_rows, save_clips, save_manifest
 from lora_studio.workspace import Workspace
 
 LATENT = (4, 3, 4, 8)  # C, T, H, W
@@ -42,9 +42,7 @@ def toy_row(index: int) -> dict:
         footage_sha256=f"{index // 4:064d}",
         start_s=0.5 * index,
         moments=np.concatenate([mean, np.full(LATENT, -6.0)]),
-        text_long=own.standard_normal((5, TEXT_DIM)),
-        text_short=own.standard_normal((2, TEXT_DIM)),
-        text_plain=own.standard_normal((4, TEXT_DIM)),
+        texts={kind: own.standard_normal((rows, TEXT_DIM)) for kind, rows in zip(TEXTS, (5, 2, 4, 1), strict=True)},
         caption_long=f"toylook, a thing number {index}, seen at eye level",
         caption_short=f"toylook, thing {index}",
         motion_flow=5.0,
