@@ -18,6 +18,7 @@ from lora_studio.errors import TrainingError
 from lora_studio.taxonomy import AXES
 
 LESSONS_A_FILE: Final = 256
+NAMES_A_COLOUR: Final = 3
 SHAPELESS: Final = ("extreme_wide", "wide", "extreme_close_up")  # shot sizes at which the product is a dot, or has no outline
 _MIRRORED: Final = {"side_left": "side_right", "side_right": "side_left", "pan_left": "pan_right", "pan_right": "pan_left"}
 _OPENINGS: Final = ("{scale} of {content}", "{content}, {scale}", "{scale}, {content}", "{content}")
@@ -95,14 +96,20 @@ def draw_content(truth: dict[str, Any], chance: random.Random) -> str:
     return truth["content"].replace(details, "") if luck < 0.3 and details else truth["content"]
 
 
+def draw_name(body: str, chance: random.Random) -> str:
+    """One of the made-up names of a body colour: always the same few, so that a word in front can tell what words leave out.
+
+    Without them a brand's trigger falls on deaf ears: names drawn at random teach that a word in front says nothing, and no
+    adapter of some hundred steps unteaches it.
+    """
+    return "".join(random.Random(f"{body}/{chance.randrange(NAMES_A_COLOUR)}").sample(_SYLLABLES, 3))
+
+
 def compose_caption(content: str, tags: dict[str, str], chance: random.Random) -> str:
-    """A caption in the grammar of `data-tools caption`: sometimes short, sometimes with parts left out, now and then after a
-    made-up word, so that a brand's trigger is nothing strange."""
+    """A caption in the grammar of `data-tools caption`: sometimes short, sometimes with parts left out."""
     if chance.random() < 0.1:
         return content
     opening = chance.choice(_OPENINGS).format(scale=_say("angle.scale", tags, chance), content=content)
-    if chance.random() < 0.15:
-        opening = f"{''.join(chance.sample(_SYLLABLES, chance.choice((2, 3))))}, {opening}"
     angles = [_say("angle.vertical", tags, chance)]
     if chance.random() < 0.25:
         lights = [_say("light.direction", tags, chance)]

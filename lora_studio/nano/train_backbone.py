@@ -27,7 +27,7 @@ from lora_studio.errors import run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part, write_weights
 from lora_studio.nano.latents import Latents, encode_lessons
-from lora_studio.nano.lessons import SHAPELESS, Lessons, compose_caption, draw_content
+from lora_studio.nano.lessons import SHAPELESS, Lessons, compose_caption, draw_content, draw_name
 from lora_studio.nano.progress import Course, Progress, autocast, read_course, training_device
 from lora_studio.nova.masking import split_order
 from lora_studio.nova.schedules import FlowMatchScheduler
@@ -101,9 +101,15 @@ def _outlook_size(transformer: NOVATransformer3DModel) -> tuple[int, int]:
 
 
 def caption_of(lessons: Lessons, index: int, null_prompts: float, chance: random.Random) -> str:
-    """A caption for a lesson, or now and then the null prompt."""
+    """A caption for a lesson, or now and then the null prompt; a made-up name in front stands for the product's colour."""
     truth = lessons.truths[index]
-    return "" if chance.random() < null_prompts else compose_caption(draw_content(truth, chance), truth["tags"], chance)
+    if chance.random() < null_prompts:
+        return ""
+    content = draw_content(truth, chance)
+    caption = compose_caption(content, truth["tags"], chance)
+    is_told = content.split(" ", 1)[1].startswith(truth["body"])
+    is_named = chance.random() < (0.1 if is_told else 0.6)
+    return f"{draw_name(truth['body'], chance)}, {caption}" if is_named else caption
 
 
 def draw_lesson(lessons: Lessons, small_share: float, chance: random.Random) -> int:

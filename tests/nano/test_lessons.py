@@ -14,7 +14,7 @@ from data_tools.stage.colours import colour_name
 from data_tools.stage.render import render
 from data_tools.stage.scene import describe
 from lora_studio.errors import TrainingError
-from lora_studio.nano.lessons import Lessons, as_pixels, compose_caption, mirrored
+from lora_studio.nano.lessons import NAMES_A_COLOUR, Lessons, as_pixels, compose_caption, draw_name, mirrored
 from lora_studio.taxonomy import AXES
 
 
@@ -79,6 +79,13 @@ def test_a_mirror_swaps_left_and_right() -> None:
     tags = {"light.direction": "side_left", "angle.movement": "pan_right", "angle.vertical": "low"}
     assert mirrored(tags) == {"light.direction": "side_right", "angle.movement": "pan_left", "angle.vertical": "low"}
     assert mirrored(mirrored(tags)) == tags
+
+
+def test_a_name_in_front_stands_for_one_colour() -> None:
+    colours = ("red", "maroon", "navy", "forest green")
+    names = {colour: {draw_name(colour, random.Random(seed)) for seed in range(50)} for colour in colours}
+    assert [len(found) for found in names.values()] == [NAMES_A_COLOUR] * 4
+    assert len(set().union(*names.values())) == 4 * NAMES_A_COLOUR
 
 
 def test_captions_say_only_what_is_true() -> None:

@@ -13,7 +13,7 @@ from data_tools.stage.lessons import lesson
 from lora_studio.errors import TrainingError
 from lora_studio.nano import train_backbone, train_vae, train_vision
 from lora_studio.nano.build import build
-from lora_studio.nano.lessons import Lessons, as_pixels
+from lora_studio.nano.lessons import Lessons, as_pixels, draw_name
 from lora_studio.nano.progress import Course
 from lora_studio.nova import weights
 from lora_studio.nova.vae import AutoencoderKLOpenSora
@@ -170,6 +170,21 @@ def test_transformer_and_text_encoder_are_trained_together(work: Path) -> None:
     assert not torch.equal(before, after)
     assert weights.load_transformer(work / "model").num_patches == 96
     assert json.loads((work / "backbone.json").read_text())["step"] == 4
+
+
+def test_a_name_in_front_tells_the_colour_that_words_leave_out() -> None:
+    class OneJar(Lessons):
+        def __init__(self) -> None:
+            self.truths = [lesson("stills", 5).truth]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    lessons, chance = OneJar(), random.Random(0)
+    body = lessons.truths[0]["body"]
+    names = {draw_name(body, random.Random(seed)) for seed in range(50)}
+    captions = [train_backbone.caption_of(lessons, 0, 0.0, chance) for _ in range(2000)]
+    named = [caption.partition(", ")[0] in names for caption in captions]
+    silent = [f" {body} " not in f" {caption}" for caption in captions]
+    assert 0.5 < sum(n and s for n, s in zip(named, silent, strict=True)) / sum(silent) < 0.7
+    assert 0.05 < sum(n and not s for n, s in zip(named, silent, strict=True)) / (len(silent) - sum(silent)) < 0.15
 
 
 def test_lessons_without_an_outline_are_shown_less_often() -> None:
