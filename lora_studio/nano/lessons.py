@@ -65,6 +65,16 @@ class Lessons:
             raise TrainingError(f"{missing[0]} is missing: `data-tools lessons {missing[0].parent}` makes it")
         return torch.from_numpy(np.concatenate([np.load(path) for path in paths]))
 
+    def usual_cover(self, indices: list[int]) -> Tensor:
+        """Where products mostly are at a lesson's shot size, (B, T, N): the mean cover of its kind, 1 where it is largest."""
+        return torch.stack([self._usual_covers[self.truths[index]["tags"]["angle.scale"]] for index in indices])
+
+    @cached_property
+    def _usual_covers(self) -> dict[str, Tensor]:
+        scales = np.array([truth["tags"]["angle.scale"] for truth in self.truths])
+        means = {str(scale): self._covers[torch.from_numpy(scales == scale)].float().mean(0).flatten(1) for scale in set(scales)}
+        return {scale: mean / mean.max().clamp_min(1e-6) for scale, mean in means.items()}
+
     def frames(self, index: int) -> np.ndarray:
         """(F, H, W, 3) uint8."""
         return self._pixels[index // LESSONS_A_FILE][index % LESSONS_A_FILE]

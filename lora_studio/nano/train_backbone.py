@@ -131,14 +131,16 @@ def blurred(latents: Tensor, most: float, chance: random.Random) -> Tensor:
     return latents + noise.to(latents.device) * latents.std(dim=(0, 2, 3, 4), keepdim=True)
 
 
-def weigh(cover: Tensor, kept_ids: Tensor, product_weight: float) -> Tensor:
-    """How much each patch counts, (B, T, N): more beside a visible patch of the product, or where it was a frame before.
+def weigh(cover: Tensor, usual: Tensor, kept_ids: Tensor, product_weight: float) -> Tensor:
+    """How much each patch counts, (B, T, N): more beside a visible patch of the product, where it was a frame before, and where
+    products of this shot size mostly are.
 
-    Only what the model can see decides. Patches weighed by what they turn out to be would teach it to expect the product
-    wherever it is unsure.
+    Only what the model can see, or is told, decides. Patches weighed by what they turn out to be would teach it to expect the
+    product wherever it is unsure.
 
     Args:
         cover: (B, T, N), what the product covers of each patch.
+        usual: (B, T, N), what products mostly cover at this shot size, 1 at most.
         kept_ids: (B, T, K), the visible patches.
         product_weight: of such patches; 1 elsewhere.
     """
@@ -146,7 +148,7 @@ def weigh(cover: Tensor, kept_ids: Tensor, product_weight: float) -> Tensor:
     visible[:, 1:] = torch.maximum(visible[:, 1:], cover[:, :-1])
     grid = visible.unflatten(-1, (sizes.TRANSFORMER["image_base_size"][0], -1))
     near = nn.functional.max_pool2d(grid, 3, stride=1, padding=1).flatten(2)
-    return 1 + (product_weight - 1) * near
+    return 1 + (product_weight - 1) * torch.maximum(near, usual)
 
 
 def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, clips: Latents) -> dict[str, Tensor]:
@@ -163,7 +165,8 @@ def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, cl
     is_blank = chance.random() < course.blank_share
     draws = replace(draws, ratio=1.0 if is_blank else chance.uniform(course.least_hidden, 1.0))
     cover = source.lessons.cover(indices)[:, : latents.shape[2]]
-    weights = weigh(cover, split_order(draws.order, draws.ratio)[0], course.product_weight)
+    usual = source.lessons.usual_cover(indices)[:, : latents.shape[2]]
+    weights = weigh(cover, usual, split_order(draws.order, draws.ratio)[0], course.product_weight)
     with autocast():
         text = pupil.encode(captions)
         flow = torch.full((count,), MOTION_FLOW, device=latents.device)

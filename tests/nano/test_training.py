@@ -292,11 +292,28 @@ def test_what_can_be_seen_decides_what_counts() -> None:
     cover = torch.zeros(1, 2, 96)
     cover[0, 0, 5 * 12 + 3] = 1.0  # row 5, column 3 of 8 x 12
     near = {row * 12 + column for row in (4, 5, 6) for column in (2, 3, 4)}
-    hidden = train_backbone.weigh(cover, torch.tensor([[[0, 1], [0, 1]]]), 4.0)
+    nowhere = torch.zeros(1, 2, 96)
+    hidden = train_backbone.weigh(cover, nowhere, torch.tensor([[[0, 1], [0, 1]]]), 4.0)
     assert set((hidden[0, 1] > 1).nonzero().flatten().tolist()) == near, "seen in the frame before"
     assert bool((hidden[0, 0] == 1).all()), "a product that is hidden changes nothing"
-    seen = train_backbone.weigh(cover, torch.tensor([[[63, 1], [0, 1]]]), 4.0)
+    seen = train_backbone.weigh(cover, nowhere, torch.tensor([[[63, 1], [0, 1]]]), 4.0)
     assert set((seen[0, 0] == 4).nonzero().flatten().tolist()) == near
+    usual = torch.full((1, 2, 96), 0.5)
+    assert torch.equal(train_backbone.weigh(cover, usual, torch.tensor([[[0, 1], [0, 1]]]), 4.0)[0, 0], torch.full((96,), 2.5))
+
+
+def test_where_products_mostly_are_follows_from_the_shot_size_alone() -> None:
+    class Three(Lessons):
+        def __init__(self) -> None:
+            self.truths = [{"tags": {"angle.scale": scale}} for scale in ("medium", "medium", "wide")]  # pyright: ignore[reportIncompatibleVariableOverride]
+            self._covers = torch.zeros(3, 1, 8, 12, dtype=torch.uint8)  # pyright: ignore[reportIncompatibleVariableOverride]
+            self._covers[0, 0, 4, 6], self._covers[1, 0, 4, 6:8], self._covers[2, 0, 5, 5] = 200, 100, 30
+
+    first, second, third = Three().usual_cover([0, 1, 2]).unflatten(2, (8, 12))
+    assert torch.equal(first, second)
+    assert first[0, 4, 6:8].tolist() == pytest.approx([1.0, 1 / 3])
+    assert float(first.sum()) == pytest.approx(4 / 3)
+    assert third.nonzero().tolist() == [[0, 5, 5]]
 
 
 def test_lessons_without_what_the_product_covers_say_what_makes_it(work: Path, tmp_path: Path) -> None:
