@@ -18,7 +18,7 @@ TRANSFORMER: Final[dict[str, Any]] = {
     "video_mixer_rank": None,
     "rotary_pos_embed": False,
     "clip_latents": 3,
-    "arch": ["vit_d3w192", "vit_d6w192", "mlp_d3w256"],
+    "arch": ["vit_d4w192", "vit_d7w192", "mlp_d3w256"],
 }
 
 VAE: Final[dict[str, Any]] = {
