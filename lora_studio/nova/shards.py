@@ -23,7 +23,8 @@ def read_weights(paths: Iterable[Path], dtype: torch.dtype) -> dict[str, torch.T
 
 
 def _read_shard(path: Path, dtype: torch.dtype, state: dict[str, torch.Tensor]) -> None:
-    """Adds the tensors of one file; a file is mapped, not read whole, so memory holds the weights once."""
+    """Adds the tensors of one file, one by one. Each is copied: where a mapped one lies depends on the length of the file's
+    header, and matrix products of the same numbers then differ in their last bits."""
     try:
         with safe_open(path, framework="pt") as shard:
             for key in shard.keys():  # noqa: SIM118
@@ -32,7 +33,7 @@ def _read_shard(path: Path, dtype: torch.dtype, state: dict[str, torch.Tensor]) 
                 tensor = shard.get_tensor(key)
                 if not tensor.is_floating_point():
                     raise ModelError(f"{path}: {key} is {tensor.dtype}; weights must be floating-point numbers")
-                state[key] = tensor.to(dtype)
+                state[key] = tensor.to(dtype, copy=True)
     except SafetensorError as fault:
         raise ModelError(f"{path} is damaged ({fault}): fetch it again") from None
 

@@ -72,15 +72,27 @@ def test_adapters_of_this_house_load_and_come_off(pipeline: NovaPipeline, adapte
     assert torch.allclose(latents(own), worn, atol=1e-4)
 
 
-def test_an_adapter_goes_on_quantised_layers(pipeline: NovaPipeline, adapter: Path, worn: torch.Tensor) -> None:
+@torch.no_grad()
+def _answer(transformer: NOVATransformer3DModel) -> torch.Tensor:
+    """One prediction, always of the same question: a chain of steps would only show how far errors grow."""
+    generator = torch.Generator().manual_seed(0)
+    clip, noisy = torch.randn(1, 8, 3, 16, 24, generator=generator), torch.randn(1, 1, 3, 66, 32, generator=generator)
+    order = torch.rand(1, 3, 96, generator=generator).argsort(-1)
+    text = [torch.randn(8, 128, generator=generator)]
+    return transformer(clip, text, torch.tensor([5.0]), order[..., :30], order[..., 30:], noisy, torch.full((1, 1, 3, 66), 500.0))
+
+
+def test_an_adapter_goes_on_quantised_layers(pipeline: NovaPipeline, adapter: Path) -> None:
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
     small = NovaPipeline.from_pretrained("nano", quantization_config=config)
-    bare = latents(small)  # four-bit weights are packed: an adapter is held to the layers' sizes, not to the weights'
+    bare = _answer(small.transformer)  # four-bit weights are packed: an adapter is held to the layers' sizes, not to the weights'
     small.load_lora_weights(adapter)
-    change, wanted = latents(small) - bare, worn - latents(pipeline)
+    worn = bare_transformer(load_adapter(weights.load_transformer(NANO), adapter))
+    assert isinstance(worn, NOVATransformer3DModel)
+    change, wanted = _answer(small.transformer) - bare, _answer(worn) - _answer(pipeline.transformer)
     cosine = float(torch.nn.functional.cosine_similarity(change.flatten(), wanted.flatten(), dim=0))
     print(f"what the adapter changes on NF4, against float32: cosine {cosine:.3f}")
-    assert cosine > 0.6
+    assert cosine > 0.75
 
 
 def test_only_what_loads_again_is_saved(adapter: Path, worn: torch.Tensor, tmp_path: Path) -> None:
