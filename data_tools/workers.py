@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import psutil
+
 from lora_studio.errors import LoraStudioError
 
 Beat = Callable[[float], None]  # called with the share of the work done, 0..1
@@ -23,6 +25,7 @@ Progress = Callable[[float], None]  # called with how many tasks are done
 Run = Callable[[Job, "Sequence[Task]", int, Progress | None], "Iterator[Outcome]"]  # `run_supervised`, or one like it
 
 _MEMORY_LIMIT = 16 * 2**30  # bytes of address space: a file that asks for more is not footage
+_RESIDENT_LIMIT = 4 * 2**30  # bytes in use: an 8K master needs half of it
 _BEAT_EVERY_S = 0.2
 
 
@@ -119,10 +122,23 @@ def _listen(running: dict[Any, _Child]) -> Iterator[Outcome]:
         _end(child)
         yield Outcome(child.task.key, message.get("value"), message.get("failure"))
     for connection, child in list(running.items()):
-        if time.monotonic() - child.heard_at > child.task.silence_s:
+        failure = _overstepped(child)
+        if failure is not None:
             del running[connection]
+            child.process.kill()
             _end(child)
-            yield Outcome(child.task.key, failure=f"reading it hung (nothing happened for {child.task.silence_s:.0f} s)")
+            yield Outcome(child.task.key, failure=failure)
+
+
+def _overstepped(child: _Child) -> str | None:
+    """What a child is to be killed for: silence, or the memory it has filled; None if it is within its limits."""
+    if time.monotonic() - child.heard_at > child.task.silence_s:
+        return f"reading it hung (nothing happened for {child.task.silence_s:.0f} s)"
+    try:
+        filled = psutil.Process(child.process.pid).memory_info().rss
+    except psutil.NoSuchProcess:
+        return None  # it has just ended: its last message is read next
+    return f"it needs more than {_RESIDENT_LIMIT / 2**30:.3g} GB of memory to read" if filled > _RESIDENT_LIMIT else None
 
 
 def _end(child: _Child) -> None:

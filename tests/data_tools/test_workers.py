@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from data_tools import workers
 from data_tools.on_ray import run_on_ray
 from data_tools.workers import Beat, Task, run_supervised
 from lora_studio.errors import FootageError, MediaError
@@ -24,6 +25,12 @@ def job(arguments: dict[str, Any], beat: Beat) -> Any:
             raise MediaError("no good")
         case "hog":
             return len(bytearray(2**40))
+        case "swell":
+            kept = []
+            for _ in range(2000):
+                kept.append(b"x" * 2**20)
+                time.sleep(0.002)
+            return len(kept)
     return arguments["do"] * 2
 
 
@@ -38,6 +45,13 @@ def test_every_task_ends_in_one_outcome():
     assert outcomes["hang"].failure == "reading it hung (nothing happened for 2 s)"
     assert outcomes["hog"].failure == "it needs more than 16 GB of memory to read"
     assert max(seen) <= 5
+
+
+def test_a_child_that_fills_memory_little_by_little_is_ended(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(workers, "_RESIDENT_LIMIT", 700 * 2**20)
+    outcomes = {outcome.key: outcome for outcome in run_supervised(job, [Task(do, {"do": do}) for do in ("swell", "work")], 2)}
+    assert outcomes["swell"].failure == "it needs more than 0.684 GB of memory to read"
+    assert outcomes["work"].value == "workwork"
 
 
 def test_no_tasks_no_outcomes():
