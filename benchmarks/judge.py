@@ -104,7 +104,7 @@ def loss_of(judge: Judge, stills: Lessons, clips: Lessons, course: Course, step:
     chance = random.Random(f"{course.seed}/{step}")
     generator = torch.Generator().manual_seed(chance.getrandbits(60))
     frames, answers = zip(*(_lesson(stills, clips, chance) for _ in range(course.batch_size)), strict=True)
-    pixels = _moved(prepare(np.stack(frames)), generator)
+    pixels = moved(prepare(np.stack(frames)), generator)
     if chance.random() < 0.5:
         smaller = functional.interpolate(pixels, scale_factor=chance.uniform(0.25, 0.8), mode="bilinear", antialias=True)
         pixels = functional.interpolate(smaller, (64, 96), mode="bilinear")
@@ -129,7 +129,7 @@ def _lesson(stills: Lessons, clips: Lessons, chance: random.Random) -> tuple[np.
     return frame[:, ::-1] if flip else frame, answers_of(lessons.truths[index], flip)
 
 
-def _moved(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def moved(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """(B, 3, H, W), each resized by up to a sixth and moved by up to a tenth of the picture; edges go on."""
     zoom, across, down = torch.rand(3, len(pixels), generator=generator) * 2 - 1
     matrices = torch.zeros(len(pixels), 2, 3)

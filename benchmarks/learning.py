@@ -41,7 +41,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand
 from benchmarks.judge import AXES, RESULTS, answers_of, judge_file, load_judge
 from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, model_of, strip_of, work_of
-from benchmarks.learning_scores import brighter_sides, look, measured_colours
+from benchmarks.learning_scores import Cells, brighter_sides, look, measured_colours, product_cells
+from benchmarks.segmenter import load_segmenter, segmenter_file
 from data_tools.stage import KITS
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH, Lesson, lesson
 from data_tools.stage.render import render
@@ -82,12 +83,12 @@ def shares(found: dict[str, torch.Tensor], lessons: list[Lesson], shift: int = 0
     return {axis: round(float((found[axis] == wanted[axis]).float().mean()), 3) for axis in AXES}
 
 
-def shares_by_pixels(clips: np.ndarray, lessons: list[Lesson], shift: int = 0) -> dict[str, float]:
+def shares_by_pixels(products: list[Cells], lessons: list[Lesson], shift: int = 0) -> dict[str, float]:
     """The same without the judge: the body's colour as measured, and the lighter side where light from a side was asked for."""
     truths = [item.truth for item in lessons[shift:] + lessons[:shift]]
-    colours = [name == truth["body"] for name, truth in zip(measured_colours(clips), truths, strict=True)]
+    colours = [name == truth["body"] for name, truth in zip(measured_colours(products), truths, strict=True)]
     asked = [truth["tags"]["light.direction"] for truth in truths]
-    sides = [side == light for side, light in zip(brighter_sides(clips), asked, strict=True) if light in SIDES]
+    sides = [side == light for side, light in zip(brighter_sides(products), asked, strict=True) if light in SIDES]
     return {"colour measured": round(float(np.mean(colours)), 3), "side measured": round(float(np.mean(sides)), 3)}
 
 
@@ -96,15 +97,16 @@ def judge_base(folder: Path, count: int) -> dict[str, Any]:
     lessons = unseen_lessons(count)
     clips = learning_brand.make_clips(folder, [(prompt_of(item), number) for number, item in enumerate(lessons)], SETTINGS)
     rendered = np.stack([render(item.scene, HEIGHT, WIDTH, 9, FPS) for item in tqdm(lessons, desc="renders", unit="clip")])
-    judge = load_judge()
-    found = look(judge, clips).named
+    judge, segmenter = load_judge(), load_segmenter()
+    found, products = look(judge, clips).named, product_cells(segmenter, clips)
+    real_products = product_cells(segmenter, rendered)
     draw_sheet(rendered[:24, 4], clips[:24, 4], PICTURES / "learning_base.png")
     return {
         "prompts": count,
         "settings": SETTINGS.model_dump(),
-        "base": shares(found, lessons) | shares_by_pixels(clips, lessons),
-        "guessing": shares(found, lessons, shift=1) | shares_by_pixels(clips, lessons, shift=1),
-        "renders": shares(look(judge, rendered).named, lessons) | shares_by_pixels(rendered, lessons),
+        "base": shares(found, lessons) | shares_by_pixels(products, lessons),
+        "guessing": shares(found, lessons, shift=1) | shares_by_pixels(products, lessons, shift=1),
+        "renders": shares(look(judge, rendered).named, lessons) | shares_by_pixels(real_products, lessons),
     }
 
 
@@ -144,7 +146,8 @@ class Bench:
 
     def lines(self, part: str) -> Lines:
         """The part's table, with the lines that are there."""
-        used = {"recipe": sha256_file(self.recipe), "judge": sha256_file(judge_file())}
+        rulers = {"judge": sha256_file(judge_file()), "segmenter": sha256_file(segmenter_file())}
+        used = {"recipe": sha256_file(self.recipe), **rulers}
         return Lines(
             RESULTS / f"learning_{part}.json", {"model": model_of(self.folder), "settings": SETTINGS.model_dump(), **used}
         )

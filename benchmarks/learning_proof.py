@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 from benchmarks import learning_brand, learning_scores
 from benchmarks.judge import load_judge
 from benchmarks.learning_scores import Seen, look
+from benchmarks.segmenter import load_segmenter
 from data_tools.stage import BrandKit
 from lora_studio.adapters.storage import adapter_sha256
 from lora_studio.files import read_json, sha256_json, write_json
@@ -64,7 +65,7 @@ class Proof:
     ) -> None:
         self.work, self.kit, self.folder = work, kit, folder
         name = kit.name.lower() if num_files == 12 else f"{kit.name.lower()}_{num_files}"
-        self.rows, self.judge = learning_brand.asked(kit, seeds), load_judge()
+        self.rows, self.judge, self.segmenter = learning_brand.asked(kit, seeds), load_judge(), load_segmenter()
         self.clips_folder = work / f"{name}_clips_{len(seeds)}"
         self.workspace = learning_brand.prepare(work, name, kit, model, num_files)
         real = learning_brand.clips_of(self.clips_folder / "real.npy", lambda: learning_brand.real_clips(kit, self.rows))
@@ -85,7 +86,7 @@ class Proof:
 
     def raw(self, clips: np.ndarray, seen: Seen) -> dict[str, np.ndarray]:
         """What can be indexed, clip by clip."""
-        colours = learning_scores.palette(clips, self.kit.product)
+        colours = learning_scores.palette(learning_scores.product_cells(self.segmenter, clips), self.kit.product)
         named = learning_scores.identity(seen, self.look_alikes)
         return {"palette": colours, "identity": named, "motion": learning_scores.motion(clips)}
 

@@ -1,4 +1,5 @@
-"""What the learning proof measures on clips of a brand. Makes no clip; knows the judge's features and CIEDE2000.
+"""What the learning proof measures on clips of a brand. Makes no clip; knows the judge's features, the
+segmenter's masks and CIEDE2000.
 
 B clips, F frames, H W pixels, D features.
 """
@@ -11,11 +12,12 @@ import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 from skimage.color import deltaE_ciede2000
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.judge import AXES, Judge, judge_frames, prepare
 from benchmarks.learning_brand import Asked
+from benchmarks.segmenter import product_masks
 from data_tools.stage import Product
 from data_tools.stage.colours import NAMED
 from data_tools.stage.lessons import FPS
@@ -25,10 +27,9 @@ from lora_studio.consistency.motion import motion_amount
 
 LOOKED_AT: Final = (0, 4, 8)  # frames of a clip
 NEAR: Final = 12.0  # CIEDE2000 with lightness weighed by half (kL = 2), for light makes a colour lighter and darker
-LEAST_AREA: Final = 0.004  # of the picture
-RIM_COLOURS: Final = 5
-APART: Final = 14.0  # CIELAB distance between a product's cell and any colour of the rim
+LEAST_SHARE: Final = 0.02  # of the product
 LEAST_CELLS: Final = 30
+CELLS: Final = (60, 96)  # rows and columns of a frame whose colours are compared
 COPIES_OF_REAL: Final = 95.0  # percentile of real footage's likeness to the training footage above which a clip counts as a copy
 
 
@@ -50,17 +51,29 @@ def look(judge: Judge, clips: np.ndarray) -> Seen:
     return Seen(functional.normalize(vectors, dim=-1), named)
 
 
-def palette(clips: np.ndarray, product: Product) -> np.ndarray:
-    """(B,) share of the product's body, cap and band colours that each clip shows, in at least 0.4 % of its middle frame.
+@dataclass(frozen=True)
+class Cells:
+    """What of a frame, 60 by 96 cells, shows the product: N cells."""
 
-    Only colours that the product has count; white and grey backdrops can pass for a pale band, which the base's own share shows.
-    """
+    lab: np.ndarray  # (N, 3) CIELAB
+    across: np.ndarray  # (N,) 0 at the left edge of the frame, 1 at the right one
+
+
+def product_cells(segmenter: nn.Module, clips: np.ndarray) -> list[Cells]:
+    """uint8 (B, F, H, W, 3) -> the product in the middle frame of each."""
+    middles = clips[:, clips.shape[1] // 2]
+    masks, across = product_masks(segmenter, middles, CELLS), (np.arange(CELLS[1]) + 0.5) / CELLS[1]
+    columns = np.broadcast_to(across, CELLS)
+    return [Cells(small_lab(frame[None])[0][mask], columns[mask]) for frame, mask in zip(middles, masks, strict=True)]
+
+
+def palette(products: Sequence[Cells], product: Product) -> np.ndarray:
+    """(B,) share of the product's body, cap and band colours that each clip's product shows, in at least 2 % of its cells."""
     colours = palette_lab([colour for colour in (product.body, product.cap, product.band) if colour])  # (K, 3)
     shares = []
-    for clip in clips:
-        lab = small_lab(clip[clip.shape[0] // 2][None]).reshape(-1, 1, 3)
-        near = deltaE_ciede2000(lab, colours[None], kL=2) <= NEAR  # (P, K)
-        shares.append(float((near.mean(axis=0) >= LEAST_AREA).mean()))
+    for cells in products:
+        near = deltaE_ciede2000(cells.lab[:, None], colours[None], kL=2) <= NEAR  # (N, K)
+        shares.append(float((near.mean(axis=0) >= LEAST_SHARE).mean()) if len(near) else 0.0)
     return np.array(shares)
 
 
@@ -81,20 +94,20 @@ def motion(clips: np.ndarray) -> np.ndarray:
     return np.array([motion_amount(clip, FPS) for clip in clips])
 
 
-def foreground(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cells in the middle of a frame, uint8 (H, W, 3), whose colour is not one of the picture's rim.
+def measured_colours(products: Sequence[Cells]) -> list[str]:
+    """The name of the body's colour in each clip, by its pixels alone: the commonest colour of its cells; "" if there are few.
 
-    Returns:
-        Lab values (N, 3) and columns (N,), 0 to 1 from left to right.
+    Coloured light and dark scenes mislead it: read it beside what it says of renders.
     """
-    lab = small_lab(frame[None])[0]  # (60, 96, 3)
-    rows, columns = lab.shape[:2]
-    down, across = rows // 8, columns // 8
-    rim = np.concatenate([part.reshape(-1, 3) for part in (lab[:down], lab[-down:], lab[:, :across], lab[:, -across:])])
-    around, _ = _clusters(rim, RIM_COLOURS)
-    middle = lab[down:-down, 2 * across : -2 * across]
-    apart = np.linalg.norm(middle[:, :, None] - around, axis=-1).min(-1) > APART
-    return middle[apart], (np.nonzero(apart)[1] + 0.5) / middle.shape[1]
+    codes, found = palette_lab([NAMED[name] for name in BODIES]), []
+    for cells in products:
+        if len(cells.lab) < LEAST_CELLS:
+            found.append("")
+            continue
+        centres, owner = _clusters(cells.lab, 3)
+        body = centres[np.bincount(owner).argmax()]
+        found.append(BODIES[int(deltaE_ciede2000(body[None], codes, kL=2).argmin())])
+    return found
 
 
 def _clusters(pixels: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -103,29 +116,11 @@ def _clusters(pixels: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     return kmeans2(pixels.astype(np.float64), count, minit="++", rng=np.random.default_rng(0))
 
 
-def measured_colours(clips: np.ndarray) -> list[str]:
-    """The name of the body's colour in each clip, by its pixels alone: the commonest colour of the foreground; "" if there is none.
-
-    Coloured light and dark scenes mislead it: read it beside what it says of renders.
-    """
-    codes, found = palette_lab([NAMED[name] for name in BODIES]), []
-    for clip in clips:
-        pixels, _ = foreground(clip[len(clip) // 2])
-        if len(pixels) < LEAST_CELLS:
-            found.append("")
-            continue
-        centres, owner = _clusters(pixels, 3)
-        body = centres[np.bincount(owner).argmax()]
-        found.append(BODIES[int(deltaE_ciede2000(body[None], codes, kL=2).argmin())])
-    return found
-
-
-def brighter_sides(clips: np.ndarray) -> list[str]:
-    """Which side of the foreground is lighter in each clip, `side_left` or `side_right`; "" if there is no foreground."""
+def brighter_sides(products: Sequence[Cells]) -> list[str]:
+    """Which side of the product is lighter in each clip, `side_left` or `side_right`; "" if there is hardly any product."""
     found = []
-    for clip in clips:
-        pixels, across = foreground(clip[len(clip) // 2])
-        slope = np.polyfit(across, pixels[:, 0], 1)[0] if len(pixels) >= LEAST_CELLS else 0.0
+    for cells in products:
+        slope = np.polyfit(cells.across, cells.lab[:, 0], 1)[0] if len(cells.lab) >= LEAST_CELLS else 0.0
         found.append("side_left" if slope < 0 else "side_right" if slope > 0 else "")
     return found
 

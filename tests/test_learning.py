@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -14,8 +15,11 @@ from benchmarks import learning_brand, learning_scores
 from benchmarks.judge import AXES, Judge, judge_frames
 from benchmarks.learning_proof import Lines, means_of
 from benchmarks.learning_scores import Seen
+from benchmarks.segmenter import load_segmenter, product_masks
 from data_tools.stage import ACME, KITS, describe
 from data_tools.stage.colours import NAMED
+from data_tools.stage.lessons import lesson
+from data_tools.stage.render import product_cover, render
 
 ROWS = learning_brand.asked(ACME)
 
@@ -66,25 +70,59 @@ def test_the_judge_is_of_one_mind_about_a_picture_and_its_mirror_image() -> None
     assert not torch.allclose(one["light"], other["light"]), "light has a side"
 
 
-def test_palette_counts_the_products_colours() -> None:
+class NotGrey(nn.Module):
+    """Takes all that is not as grey as the card's ground for the product."""
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> logits (B, H, W)."""
+        ground = torch.tensor([int(NAMED["grey"][i : i + 2], 16) for i in (1, 3, 5)]) / 127.5 - 1
+        return (frames - ground[:, None, None]).abs().amax(1) - 0.02
+
+
+def cells(*patches: tuple[str, tuple[slice, slice]]) -> list[learning_scores.Cells]:
+    return learning_scores.product_cells(NotGrey(), card(*patches))
+
+
+def test_palette_counts_the_products_colours_where_the_product_is() -> None:
     product, middle = ACME.product, slice(40, 90)
     places = [(middle, slice(20 + 50 * number, 60 + 50 * number)) for number in range(3)]
-    whole = card(*zip((product.body, product.cap, product.band or ""), places, strict=True))
+    whole = cells(*zip((product.body, product.cap, product.band or ""), places, strict=True))
     assert learning_scores.palette(whole, product).tolist() == [1.0]
-    assert learning_scores.palette(card((product.body, places[0])), product) == pytest.approx(1 / 3)
-    assert learning_scores.palette(card(), product).tolist() == [0.0]
-    speck = card((product.body, (slice(0, 5), slice(0, 5))))  # 0.1 % of the picture
+    assert learning_scores.palette(cells((product.body, places[0])), product) == pytest.approx(1 / 3)
+    assert learning_scores.palette(cells(), product).tolist() == [0.0]
+    speck = cells((NAMED["black"], places[0]), (product.body, (slice(40, 44), slice(20, 26))))  # 1 % of the product
     assert learning_scores.palette(speck, product).tolist() == [0.0]
+
+
+def test_what_is_not_the_product_has_no_say() -> None:
+    backdrop = card((NAMED["blue"], (slice(40, 100), slice(80, 110))), ground=ACME.product.band or "")
+
+    class Blue(nn.Module):
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            return frames[:, 2] - frames[:, 0] - 0.2
+
+    assert learning_scores.palette(learning_scores.product_cells(Blue(), backdrop), ACME.product).tolist() == [0.0]
 
 
 def test_colour_and_side_are_read_from_pixels() -> None:
     box = (slice(40, 100), slice(80, 110))
-    lit_from_right = card((NAMED["blue"], (box[0], slice(80, 95))), ("#5A8CD8", (box[0], slice(95, 110))))
-    assert learning_scores.measured_colours(card((NAMED["red"], box))) == ["red"]
-    assert learning_scores.measured_colours(card((NAMED["yellow"], box), ground=NAMED["charcoal"])) == ["yellow"]
-    assert learning_scores.measured_colours(card()) == [""]
-    assert learning_scores.brighter_sides(lit_from_right) == ["side_right"]
-    assert learning_scores.brighter_sides(lit_from_right[:, :, :, ::-1]) == ["side_left"]
+    patches = ((NAMED["blue"], (box[0], slice(80, 95))), ("#5A8CD8", (box[0], slice(95, 110))))
+    mirrored = tuple((colour, (rows, slice(191 - place.stop, 191 - place.start))) for colour, (rows, place) in patches)
+    assert learning_scores.measured_colours(cells((NAMED["red"], box))) == ["red"]
+    assert learning_scores.measured_colours(cells()) == [""]
+    assert learning_scores.brighter_sides(cells(*patches)) == ["side_right"]
+    assert learning_scores.brighter_sides(cells(*mirrored)) == ["side_left"]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (60, 96)])
+def test_the_segmenter_finds_a_product_that_it_never_saw(size: tuple[int, int]) -> None:
+    stills = [lesson("stills", 3_000_000 + number) for number in range(40)]
+    shown = [item for item in stills if item.truth["tags"]["angle.scale"] == "medium"][:6]
+    frames = np.concatenate([render(item.scene, 128, 192, 1, 12) for item in shown])
+    truth = np.stack([product_cover(item.scene, *size, 1, 12)[0] for item in shown]) > 0.5
+    found = product_masks(load_segmenter(), frames, size)
+    assert found.shape == truth.shape
+    assert (found & truth).sum() / (found | truth).sum() > 0.8
 
 
 def test_identity_goes_to_the_nearest_product() -> None:

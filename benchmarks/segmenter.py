@@ -1,0 +1,167 @@
+"""Where the product stands in a frame, named pixel by pixel. Trained on stage renders alone, as the judge is.
+
+    python benchmarks/segmenter.py --lessons build/nano/lessons      # trains it and prints how well it does
+
+Colours of a product can only be counted where the product is: in the whole frame a cream backdrop passes for a cream band, and a
+shadow for a navy lid. A render's true cover is known, of every ray; blurred renders are among the lessons.
+
+Writes benchmarks/results/segmenter.safetensors and segmenter.json.
+
+B frames, H W pixels (64 x 96 inside).
+"""
+
+import argparse
+import itertools
+import random
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.judge import HELD_BACK, RESULTS, moved, prepare
+from data_tools.stage.lessons import FPS, lesson
+from data_tools.stage.render import product_cover
+from lora_studio.files import atomic_path, write_json
+from lora_studio.nano.lessons import SHAPELESS, Lessons
+from lora_studio.nano.progress import Course, Progress, autocast
+from lora_studio.threads import share_cores
+
+SEGMENTER: Final = RESULTS / "segmenter.safetensors"
+SIZE: Final = (64, 96)
+_SMALL_SHARE: Final = 0.15  # of the lessons whose product is a dot or has no outline
+_STILLS: Final = 10_240  # more would teach little: half the network's mistakes lie on the outline itself
+
+
+class Segmenter(nn.Module):
+    """A small U-Net: three times down, three times up, each time with what it saw on the way down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (16, 32, 64, 96)
+        self.stem = _convolved(3, widths[0])
+        self.down = nn.ModuleList(_convolved(i, o) for i, o in itertools.pairwise(widths))
+        self.up = nn.ModuleList(_convolved(o + i, i) for i, o in itertools.pairwise(widths))
+        self.head = nn.Conv2d(widths[0], 1, 1)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, 3, H, W) in -1..1 -> logits (B, H, W); H and W are multiples of 8."""
+        seen = [self.stem(frames)]
+        for block in self.down:
+            seen.append(block(functional.avg_pool2d(seen[-1], 2)))
+        x = seen.pop()
+        for block in reversed(self.up):
+            x = block(torch.cat([functional.interpolate(x, scale_factor=2.0), seen.pop()], 1))
+        return self.head(x)[:, 0]
+
+
+def _convolved(width: int, out_width: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for number_in in (width, out_width):
+        layers += [nn.Conv2d(number_in, out_width, 3, padding=1), nn.GroupNorm(4, out_width), nn.SiLU()]
+    return nn.Sequential(*layers)
+
+
+def product_masks(segmenter: nn.Module, frames: np.ndarray, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """uint8 (B, H, W, 3) -> bool (B, *size): where the product is; the mean with the mirror image's answer decides."""
+    with torch.inference_mode():
+        pixels = prepare(frames)
+        logits = (segmenter(pixels) + segmenter(pixels.flip(-1)).flip(-1)) / 2
+        scaled = functional.interpolate(logits[:, None], size, mode="bilinear", antialias=True)[:, 0]
+        return (scaled > 0).numpy()
+
+
+def segmenter_file() -> Path:
+    """Where the trained segmenter lies.
+
+    Raises:
+        SystemExit: it was not trained yet.
+    """
+    if not SEGMENTER.is_file():
+        raise SystemExit(f"{SEGMENTER} is missing: train it first with `python benchmarks/segmenter.py --lessons FOLDER`")
+    return SEGMENTER
+
+
+def load_segmenter() -> Segmenter:
+    """The trained segmenter; ends as `segmenter_file` does."""
+    segmenter = Segmenter()
+    segmenter.load_state_dict({name: value.float() for name, value in load_file(segmenter_file()).items()})
+    return segmenter.eval()
+
+
+def covers_of(numbers: range) -> np.ndarray:
+    """uint8 (B, 64, 96): how much of each pixel of these stills the product covers."""
+    shares = (product_cover(lesson("stills", number).scene, *SIZE, 1, FPS)[0] for number in numbers)
+    return np.stack([np.rint(share * 255).astype(np.uint8) for share in tqdm(shares, desc="covers", total=len(numbers))])
+
+
+def loss_of(segmenter: Segmenter, stills: Lessons, covers: np.ndarray, course: Course, step: int) -> dict[str, Tensor]:
+    """Cross entropy of every pixel on one batch: moved, resized, mirrored, half of them blurred, brightness and noise off."""
+    chance = random.Random(f"{course.seed}/{step}")
+    generator = torch.Generator().manual_seed(chance.getrandbits(60))
+    indices: list[int] = []
+    while len(indices) < course.batch_size:
+        index = chance.randrange(len(covers))
+        if stills.truths[index]["tags"]["angle.scale"] not in SHAPELESS or chance.random() < _SMALL_SHARE:
+            indices.append(index)
+    pixels = prepare(np.stack([stills.frames(index)[0] for index in indices]))
+    cover = torch.from_numpy(covers[indices])[:, None].float() / 127.5 - 1
+    both = moved(torch.cat([pixels, cover], 1), generator)
+    both = both.flip(-1) if chance.random() < 0.5 else both
+    pixels, cover = both[:, :3], (both[:, 3] + 1) / 2
+    if chance.random() < 0.5:
+        smaller = functional.interpolate(pixels, scale_factor=chance.uniform(0.25, 0.8), mode="bilinear", antialias=True)
+        pixels = functional.interpolate(smaller, SIZE, mode="bilinear")
+    pixels = pixels * chance.uniform(0.93, 1.05) + 0.03 * torch.randn(pixels.shape, generator=generator)
+    device = segmenter.head.weight.device
+    with autocast():
+        logits = segmenter(pixels.to(device))
+    return {"pixels": functional.binary_cross_entropy_with_logits(logits.float(), cover.to(device))}
+
+
+def overlap(segmenter: Segmenter, stills: Lessons) -> dict[str, float]:
+    """Intersection over union with the true cover on the stills held back, mean by shot size."""
+    numbers = range(len(stills) - HELD_BACK, len(stills))
+    truth = covers_of(numbers) > 127
+    found = np.concatenate([product_masks(segmenter, np.stack([stills.frames(n)[0] for n in numbers[i : i + 64]]))
+                            for i in range(0, HELD_BACK, 64)])  # fmt: skip
+    both, either = (found & truth).sum((1, 2)), (found | truth).sum((1, 2)).clip(1)
+    scales = np.array([stills.truths[number]["tags"]["angle.scale"] for number in numbers])
+    return {str(scale): round(float((both / either)[scales == scale].mean()), 3) for scale in sorted(set(scales))}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lessons", type=Path, required=True, help="folder of `data-tools lessons`")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many; the next call goes on")
+    arguments = parser.parse_args()
+    share_cores()
+    stills, work = Lessons(arguments.lessons, "stills"), arguments.lessons.parent
+    kept = work / "covers.npy"
+    if not kept.is_file():
+        with atomic_path(kept) as temporary, temporary.open("wb") as file:
+            np.save(file, covers_of(range(min(_STILLS, len(stills) - HELD_BACK))))
+    covers, course = np.load(kept), Course(steps=arguments.steps, batch_size=32, lr=2e-3, weight_decay=0.05)
+    torch.manual_seed(0)
+    segmenter = Segmenter()
+    segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    progress = Progress(segmenter, course, work / "segmenter.safetensors")
+    progress.advance(arguments.minutes, lambda step: loss_of(segmenter, stills, covers, course, step))
+    progress.use_average()
+    segmenter.cpu().eval()
+    save_file({name: value.half().contiguous() for name, value in segmenter.state_dict().items()}, SEGMENTER)
+    told = {"steps": progress.step, "stills": len(covers), "overlap on unseen renders": overlap(segmenter, stills)}
+    write_json(RESULTS / "segmenter.json", told)
+    sys.stdout.write(f"{told}\n")
+
+
+if __name__ == "__main__":
+    main()
