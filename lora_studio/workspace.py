@@ -31,7 +31,8 @@ class Workspace:
         workspace = cls.at(path)
         if not workspace.brand_file.is_file():
             raise WorkspaceError(
-                f"no workspace at {path} (brand.toml is missing): make one with `data-tools init {path}`, "
+                f"no workspace at {path} (brand.toml is missing): make one with "
+                f"`data-tools init {path} --name NAME --trigger WORD`, "
                 f"or `data-tools stage {path}` for the virtual stage's demo brand"
             )
         return workspace
