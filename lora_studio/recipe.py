@@ -42,7 +42,7 @@ class DataSection(Section):
 
     caption_dropout: float = Field(default=0.1, ge=0, le=1)  # share of samples that see the null prompt
     short_caption: float = Field(default=0.5, ge=0, le=1)  # share of samples that see the short caption
-    prior: float = Field(default=0.0, ge=0, lt=1)  # share of samples without the trigger, taught to be as the base would have them
+    prior: float = Field(default=0.0, ge=0)  # weight of staying with the base where the trigger is left out; costs a second pass
 
 
 class OptimSection(Section):

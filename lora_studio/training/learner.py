@@ -19,7 +19,7 @@ from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.weights import clip_shape, load_scheduler, load_transformer, model_sha256
 from lora_studio.recipe import Recipe
 from lora_studio.training.dataset import Manifest, require_same_encoders
-from lora_studio.training.objective import Losses, draw, training_loss
+from lora_studio.training.objective import Draws, Losses, draw, training_loss
 from lora_studio.training.samples import Batch, posterior_samples
 
 
@@ -53,11 +53,20 @@ class Learner:
 
     def loss(self, batch: Batch, seed: int, step: int, loss_repeat: int) -> Losses:
         """The loss of a batch; its draws are a pure function of seed, step and sample ids."""
+        latents, draws = self._posed(batch, seed, step, loss_repeat)
+        return training_loss(self.transformer, self.scheduler, latents, batch.text, batch.motion_flow, draws)
+
+    def prior_loss(self, batch: Batch, seed: int, step: int, loss_repeat: int) -> Losses:
+        """How far the answers without the trigger are from the base's own: the same clips and draws, so that all that differs
+        between the two losses is the trigger."""
+        latents, draws = self._posed(batch, seed, step, loss_repeat)
+        asked = (self.transformer, self.scheduler, latents, batch.plain_text, batch.motion_flow, draws)
+        return training_loss(*asked, teacher=self._base_prediction)
+
+    def _posed(self, batch: Batch, seed: int, step: int, loss_repeat: int) -> tuple[Tensor, Draws]:
         with torch.no_grad():
             latents = self.scale_latents(posterior_samples(batch.moments, seed, batch.sample_ids))
-        draws = draw(seed, step, batch.sample_ids, tuple(latents.shape), self.transformer.num_patches, loss_repeat)
-        asked = (self.transformer, self.scheduler, latents, batch.text, batch.motion_flow, draws)
-        return training_loss(*asked, batch.is_prior, self._base_prediction)
+        return latents, draw(seed, step, batch.sample_ids, tuple(latents.shape), self.transformer.num_patches, loss_repeat)
 
     def _base_prediction(self, *question: Any) -> Tensor:
         """What the backbone answers without its adapter."""

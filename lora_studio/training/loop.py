@@ -131,10 +131,13 @@ def _accumulate_gradients(work: _Work, step: int, samples: list[Sample]) -> Tens
         rows = [work.clips.train[sample.row] for sample in micro]
         ids = [sample.id for sample in micro]
         batch = decode(rows, ids, [caption_of(train.seed, i, work.recipe.data) for i in ids], accelerator.device)
-        with _dropout_seed(work, ids[0]), accelerator.autocast():
-            total = work.learner.loss(batch, train.seed, step, train.loss_repeat).total * (len(micro) / len(samples))
-        accelerator.backward(total)
-        loss += total.detach()
+        key, part = (batch, train.seed, step, train.loss_repeat), len(micro) / len(samples)
+        for ask, weight in ((work.learner.loss, part), (work.learner.prior_loss, part * work.recipe.data.prior)):
+            if weight > 0:  # one after the other: the memory of one pass is enough
+                with _dropout_seed(work, ids[0]), accelerator.autocast():
+                    total = weight * ask(*key).total
+                accelerator.backward(total)
+                loss += total.detach()
     return _sum_over_processes(work, loss)
 
 

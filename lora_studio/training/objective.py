@@ -80,7 +80,6 @@ def training_loss(
     text: list[Tensor],
     motion_flow: Tensor | None,
     draws: Draws,
-    is_prior: Tensor | None = None,
     teacher: Callable[..., Tensor] | None = None,
     shown: Tensor | None = None,
     weights: Tensor | None = None,
@@ -94,8 +93,7 @@ def training_loss(
         text: B tensors (n_i, D_text); one without rows is the null prompt.
         motion_flow: (B,), or None for no motion tokens.
         draws: of these samples.
-        is_prior: (B,) bool: samples whose target is what `teacher` predicts, and not the clip.
-        teacher: called as the transformer is, with these samples alone.
+        teacher: called as the transformer is; if there is one, the target is what it predicts, and not the clip.
         shown: (B, C, T, H, W), what the transformer sees in place of `latents`, which stay the target.
         weights: (B, T, N), how much each patch's error counts beside the others of its frame; all the same if None.
     """
@@ -107,14 +105,9 @@ def training_loss(
     noise = gather_patches(draws.noise.to(latents.device), again)  # (G, B, T, M, P)
     index = scheduler.index_from_normal(draws.time.to(latents.device).gather(-1, again))  # (G, B, T, M)
     noisy = scheduler.add_noise(clean, noise, index)
-    times, target = scheduler.timesteps(index), scheduler.target(clean, noise, index)
-    prediction = transformer(shown, text, motion_flow, kept_ids, predicted_ids, noisy, times)
-    if teacher is not None and is_prior is not None and bool(is_prior.any()):
-        rows = is_prior.nonzero().flatten()
-        flow = motion_flow[rows] if motion_flow is not None else None
-        asked = (shown[rows], [text[int(row)] for row in rows], flow, kept_ids[rows], predicted_ids[rows], noisy[:, rows])
-        target = target.index_copy(1, rows, teacher(*asked, times[:, rows]).to(target.dtype))
-    errors = (prediction.float() - target).square().mean(-1)  # (G, B, T, M)
+    question = (shown, text, motion_flow, kept_ids, predicted_ids, noisy, scheduler.timesteps(index))
+    target = scheduler.target(clean, noise, index) if teacher is None else teacher(*question).float()
+    errors = (transformer(*question).float() - target).square().mean(-1)  # (G, B, T, M)
     if weights is not None:
         counts = weights.to(latents.device).gather(-1, predicted_ids)  # (B, T, M)
         errors = errors * (counts / counts.mean(-1, keepdim=True))

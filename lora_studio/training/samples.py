@@ -17,7 +17,7 @@ from lora_studio.recipe import DataSection
 from lora_studio.training.dataset import unpack_array
 
 Row = Mapping[str, Any]  # of `clip_features`
-Caption = Literal["long", "short", "plain_long", "plain_short", "none"]
+Caption = Literal["long", "short", "none"]
 _ORDER, _CAPTION, _POSTERIOR, DROPOUT = 1, 2, 3, 4  # what a stream of random numbers is for: keeps the streams of one seed apart
 
 
@@ -52,14 +52,11 @@ def share_of_rank(samples: Sequence[Sample], rank: int, num_processes: int, accu
 
 
 def caption_of(seed: int, sample_id: int, data: DataSection) -> Caption:
-    """Which caption a sample shows: none (the null prompt), short or long, or these without the trigger, taught by the base."""
-    dropped, short, plain = np.random.default_rng((seed, _CAPTION, sample_id)).random(3)
-    is_short = short < data.short_caption
-    if plain < data.prior:
-        return "plain_short" if is_short else "plain_long"
+    """Which caption a sample shows: none (the null prompt), short or long."""
+    dropped, short = np.random.default_rng((seed, _CAPTION, sample_id)).random(2)
     if dropped < data.caption_dropout:
         return "none"
-    return "short" if is_short else "long"
+    return "short" if short < data.short_caption else "long"
 
 
 @dataclass(frozen=True)
@@ -71,32 +68,32 @@ class Batch:
         sample_ids: what the random draws are made of.
         moments: (B, 2C, T, H, W) float32, mean and log-variance of the VAE's posterior, unscaled.
         text: B tensors (n_i, D_text) float32; no rows at all is the null prompt.
+        plain_text: the same without the trigger; the long caption in place of the null prompt.
         motion_flow: (B,) float32.
-        is_prior: (B,) bool: where the base is the teacher and not the footage.
     """
 
     clip_ids: list[str]
     sample_ids: list[int]
     moments: Tensor
     text: list[Tensor]
+    plain_text: list[Tensor]
     motion_flow: Tensor
-    is_prior: Tensor
 
 
 def decode(rows: Sequence[Row], sample_ids: Sequence[int], captions: Sequence[Caption], device: torch.device) -> Batch:
     """Rows of the dataset as tensors on a device."""
     moments = [unpack_array(row["moments"], tuple(row["moments_shape"])) for row in rows]
-    text = [_text_of(row, caption).to(device) for row, caption in zip(rows, captions, strict=True)]
+    kinds = ["long" if caption == "none" else caption for caption in captions]
+    branded = [_text_of(row, kind).to(device) for row, kind in zip(rows, kinds, strict=True)]
+    text = [features[:0] if caption == "none" else features for features, caption in zip(branded, captions, strict=True)]
+    plain = [_text_of(row, f"plain_{kind}").to(device) for row, kind in zip(rows, kinds, strict=True)]
     flow = torch.tensor([row["motion_flow"] for row in rows], dtype=torch.float32, device=device)
-    is_prior = torch.tensor([caption.startswith("plain") for caption in captions], device=device)
     clips = torch.from_numpy(np.stack(moments)).to(device)
-    return Batch([row["clip_id"] for row in rows], list(sample_ids), clips, text, flow, is_prior)
+    return Batch([row["clip_id"] for row in rows], list(sample_ids), clips, text, plain, flow)
 
 
-def _text_of(row: Row, caption: Caption) -> Tensor:
-    kind = "long" if caption == "none" else caption
-    features = torch.from_numpy(unpack_array(row[f"text_{kind}"], (row[f"rows_{kind}"], -1)))  # (n, D_text)
-    return features[:0] if caption == "none" else features
+def _text_of(row: Row, kind: str) -> Tensor:
+    return torch.from_numpy(unpack_array(row[f"text_{kind}"], (row[f"rows_{kind}"], -1)))  # (n, D_text)
 
 
 def posterior_samples(moments: Tensor, seed: int, sample_ids: Sequence[int]) -> Tensor:

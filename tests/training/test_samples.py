@@ -39,24 +39,12 @@ def test_captions_follow_their_shares():
     assert {caption_of(0, i, DataSection(caption_dropout=0.0, short_caption=0.0)) for i in range(50)} == {"long"}
 
 
-def test_the_prior_takes_its_share_and_leaves_the_others_as_they_were():
-    with_prior, without = ([caption_of(0, i, DataSection(prior=prior)) for i in range(4000)] for prior in (0.3, 0.0))
-    counts = Counter(with_prior)
-    assert abs((counts["plain_long"] + counts["plain_short"]) / 4000 - 0.3) < 0.03
-    assert abs(counts["plain_short"] / (counts["plain_long"] + counts["plain_short"]) - 0.5) < 0.06
-    assert not {"plain_long", "plain_short"} & set(without)
-    assert all(now == before for now, before in zip(with_prior, without, strict=True) if not now.startswith("plain"))
-
-
 def test_rows_become_tensors():
     batch = decode([toy_row(0), toy_row(1)], [8, 9], ["none", "short"], torch.device("cpu"))
     assert batch.moments.shape == (2, 2 * LATENT[0], *LATENT[1:])
     assert [tuple(text.shape) for text in batch.text] == [(0, TEXT_DIM), (2, TEXT_DIM)]
     assert batch.motion_flow.tolist() == [5.0, 5.0]
-    assert batch.is_prior.tolist() == [False, False]
-    plain = decode([toy_row(0), toy_row(1)], [8, 9], ["plain_long", "plain_short"], torch.device("cpu"))
-    assert [tuple(text.shape) for text in plain.text] == [(4, TEXT_DIM), (1, TEXT_DIM)]
-    assert plain.is_prior.tolist() == [True, True]
+    assert [tuple(text.shape) for text in batch.plain_text] == [(4, TEXT_DIM), (1, TEXT_DIM)]
 
 
 def test_latents_of_a_sample_do_not_depend_on_its_batch():
