@@ -55,7 +55,7 @@ class Asked:
 
 
 def asked(kit: BrandKit, seeds: Sequence[int] = SEEDS) -> list[Asked]:
-    """Twelve prompts for the brand with all seeds, and eight without its trigger with two: four of its kind, four of another."""
+    """Twelve prompts for the brand and eight without its trigger, four of its kind and four of another, with all seeds."""
     noun, cells, rows = kit.product.form.noun, [(angle, light) for angle in ANGLES for light in LIGHTS], []
     for number, (angle, light) in enumerate(cells):
         scale, place = SCALES[number % len(SCALES)], f"on a {BACKDROPS[number % len(BACKDROPS)]} backdrop"
@@ -66,7 +66,7 @@ def asked(kit: BrandKit, seeds: Sequence[int] = SEEDS) -> list[Asked]:
         if number % 3 != 2:
             thing = f"a {noun}" if number % 3 == 0 else OTHERS[number // 3]
             text = f"{thing} {place}, {said}."
-            rows += [Asked(f"control-{number}", text, angle, light, scale, seed, False, was_shot) for seed in seeds[:2]]
+            rows += [Asked(f"control-{number}", text, angle, light, scale, seed, False, was_shot) for seed in seeds]
     return rows
 
 

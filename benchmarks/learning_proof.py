@@ -70,6 +70,7 @@ class Proof:
         self.workspace = learning_brand.prepare(work, name, kit, model, num_files)
         real = learning_brand.clips_of(self.clips_folder / "real.npy", lambda: learning_brand.real_clips(kit, self.rows))
         self.real, self.real_seen = real, look(self.judge, real)
+        self.usual_shares = learning_scores.usual_shares(self.colour_shares(real))
         self.real_rows = [row for row in self.rows if row.is_brand and row.seed < 2]
         products = learning_brand.gallery(kit, self.rows)
         self.look_alikes = [look(self.judge, stills[:, None]).features for stills in products]
@@ -86,9 +87,13 @@ class Proof:
 
     def raw(self, clips: np.ndarray, seen: Seen) -> dict[str, np.ndarray]:
         """What can be indexed, clip by clip."""
-        colours = learning_scores.palette(learning_scores.product_cells(self.segmenter, clips), self.kit.product)
+        colours = learning_scores.palette(self.colour_shares(clips), self.usual_shares)
         named = learning_scores.identity(seen, self.look_alikes)
         return {"palette": colours, "identity": named, "motion": learning_scores.motion(clips)}
+
+    def colour_shares(self, clips: np.ndarray) -> np.ndarray:
+        """(B, K), how much of the product is near each of the brand's colours."""
+        return learning_scores.colour_shares(learning_scores.product_cells(self.segmenter, clips), self.kit.product)
 
     def measure(self, clips: np.ndarray) -> dict[str, float | None]:
         """One line of the table: the scores of an adapter's clips beside those of the base."""

@@ -26,8 +26,8 @@ from lora_studio.consistency.colour import palette_lab, small_lab
 from lora_studio.consistency.motion import motion_amount
 
 LOOKED_AT: Final = (0, 4, 8)  # frames of a clip
-NEAR: Final = 12.0  # CIEDE2000 with lightness weighed by half (kL = 2), for light makes a colour lighter and darker
-LEAST_SHARE: Final = 0.02  # of the product
+NEAR: Final = 15.0  # CIEDE2000 with lightness weighed by half (kL = 2), for light makes a colour lighter and darker
+LEAST_SHARE: Final = 0.01  # of the product
 LEAST_CELLS: Final = 30
 CELLS: Final = (60, 96)  # rows and columns of a frame whose colours are compared
 COPIES_OF_REAL: Final = 95.0  # percentile of real footage's likeness to the training footage above which a clip counts as a copy
@@ -67,14 +67,24 @@ def product_cells(segmenter: nn.Module, clips: np.ndarray) -> list[Cells]:
     return [Cells(small_lab(frame[None])[0][mask], columns[mask]) for frame, mask in zip(middles, masks, strict=True)]
 
 
-def palette(products: Sequence[Cells], product: Product) -> np.ndarray:
-    """(B,) share of the product's body, cap and band colours that each clip's product shows, in at least 2 % of its cells."""
+def colour_shares(products: Sequence[Cells], product: Product) -> np.ndarray:
+    """(B, K): how much of each clip's product is near each of its K colours (body, cap, band); 0 where no product is seen."""
     colours = palette_lab([colour for colour in (product.body, product.cap, product.band) if colour])  # (K, 3)
-    shares = []
-    for cells in products:
-        near = deltaE_ciede2000(cells.lab[:, None], colours[None], kL=2) <= NEAR  # (N, K)
-        shares.append(float((near.mean(axis=0) >= LEAST_SHARE).mean()) if len(near) else 0.0)
-    return np.array(shares)
+    shares = np.zeros((len(products), len(colours)))
+    for number, cells in enumerate(products):
+        if len(cells.lab):
+            shares[number] = (deltaE_ciede2000(cells.lab[:, None], colours[None], kL=2) <= NEAR).mean(axis=0)
+    return shares
+
+
+def usual_shares(shares: np.ndarray) -> np.ndarray:
+    """(K,): what real footage, (B, K), mostly shows of each colour; 1 % at least."""
+    return np.median(shares, axis=0).clip(LEAST_SHARE)
+
+
+def palette(shares: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """(B,) mean over the colours: 1 where as much of a colour is seen as real footage mostly shows, less where there is less."""
+    return np.minimum(shares / usual, 1.0).mean(axis=-1)
 
 
 def identity(seen: Seen, look_alikes: Sequence[Tensor]) -> np.ndarray:

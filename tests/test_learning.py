@@ -38,7 +38,7 @@ def seen(vectors: torch.Tensor) -> Seen:
 
 def test_what_is_asked_for_names_the_brand_or_does_not() -> None:
     brand, control = ([row for row in ROWS if row.is_brand is side] for side in (True, False))
-    assert (len(brand), len(control)) == (48, 16)
+    assert (len(brand), len(control)) == (48, 32)
     assert all(row.text.startswith(f"{ACME.trigger}, ") for row in brand)
     assert not any(ACME.trigger in row.text for row in control)
     assert len({row.text for row in brand}) == 12
@@ -86,12 +86,21 @@ def cells(*patches: tuple[str, tuple[slice, slice]]) -> list[learning_scores.Cel
 def test_palette_counts_the_products_colours_where_the_product_is() -> None:
     product, middle = ACME.product, slice(40, 90)
     places = [(middle, slice(20 + 50 * number, 60 + 50 * number)) for number in range(3)]
-    whole = cells(*zip((product.body, product.cap, product.band or ""), places, strict=True))
-    assert learning_scores.palette(whole, product).tolist() == [1.0]
-    assert learning_scores.palette(cells((product.body, places[0])), product) == pytest.approx(1 / 3)
-    assert learning_scores.palette(cells(), product).tolist() == [0.0]
-    speck = cells((NAMED["black"], places[0]), (product.body, (slice(40, 44), slice(20, 26))))  # 1 % of the product
-    assert learning_scores.palette(speck, product).tolist() == [0.0]
+    whole, body, nothing = (learning_scores.colour_shares(patches, product) for patches in (
+        cells(*zip((product.body, product.cap, product.band or ""), places, strict=True)),
+        cells((product.body, places[0])), cells()))  # fmt: skip
+    assert whole == pytest.approx(np.full((1, 3), 0.3), abs=0.05)  # edges are mixed with the ground
+    assert body == pytest.approx(np.array([[0.8, 0.0, 0.0]]), abs=0.05)
+    assert nothing.tolist() == [[0.0, 0.0, 0.0]]
+    usual = learning_scores.usual_shares(whole)
+    assert learning_scores.palette(np.concatenate([whole, body, nothing]), usual) == pytest.approx([1, 1 / 3, 0], abs=0.03)
+
+
+def test_half_as_much_of_a_colour_as_usual_counts_half() -> None:
+    real = np.array([[0.6, 0.2, 0.0]] * 5)
+    usual = learning_scores.usual_shares(real)
+    assert usual.tolist() == [0.6, 0.2, 0.01]
+    assert learning_scores.palette(np.array([[0.3, 0.4, 0.01]]), usual) == pytest.approx([(0.5 + 1 + 1) / 3])
 
 
 def test_what_is_not_the_product_has_no_say() -> None:
@@ -101,7 +110,8 @@ def test_what_is_not_the_product_has_no_say() -> None:
         def forward(self, frames: torch.Tensor) -> torch.Tensor:
             return frames[:, 2] - frames[:, 0] - 0.2
 
-    assert learning_scores.palette(learning_scores.product_cells(Blue(), backdrop), ACME.product).tolist() == [0.0]
+    shares = learning_scores.colour_shares(learning_scores.product_cells(Blue(), backdrop), ACME.product)
+    assert shares[0, 2] < 0.1
 
 
 def test_colour_and_side_are_read_from_pixels() -> None:
