@@ -1,7 +1,7 @@
 """How often the measured tags and the found cuts are right, on footage of the virtual stage, whose truth is known.
 
     for brand in acme lumen north; do
-        data-tools stage /tmp/$brand --brand $brand --seed 12 --files 60
+        data-tools stage /tmp/$brand --brand $brand --seed 13 --files 60
         data-tools ingest /tmp/$brand /tmp/$brand/footage && data-tools tag /tmp/$brand
     done
     python benchmarks/taggers.py /tmp/acme /tmp/lumen /tmp/north

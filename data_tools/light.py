@@ -1,8 +1,8 @@
 """Light and exposure measured from pixels, on linear light. Knows frames and numbers; fuses nothing and names no shot.
 
-Measured: key, from the quartiles of CIE lightness; and colour temperature, where three ways of telling the colour of the light say
-the same: the mean that weighs bright pixels most (shades of grey: Finlayson and Trezzi, 2004), the mean of pixels that are nearly
-colourless, and the brightest pixels (white patch). Not measured: direction, hardness and contrast. A frame without a mask of the
+Measured: key, from the quartiles of CIE lightness; and colour temperature, where two ways of telling the colour of the light
+agree: the mean that weighs bright pixels most (shades of grey: Finlayson and Trezzi, 2004; so high a norm is nearly a white patch)
+and the mean of pixels that are nearly colourless. Not measured: direction, hardness and contrast. A frame without a mask of the
 subject does not tell them: the range of a whole picture says nothing of key against fill. What is found is the light of the graded
 picture, not of the lamps.
 """
@@ -16,11 +16,11 @@ import numpy as np
 _MEASURED_SHORT_SIDE = 180
 _HIGH_FROM, _LOW_TO, _KEY_WIDTH = 72.0, 29.0, 3.0  # CIE L*
 _MOST_DARK = 0.5  # of the pixels of a picture in high key
-_WARM_MIRED, _COOL_MIRED, _MIRED_WIDTH = 196.0, 141.0, 6.0  # 5,100 K and 7,100 K
+_WARM_MIRED, _COOL_MIRED, _MIRED_WIDTH = 196.0, 144.0, 6.0  # 5,100 K and 6,950 K
 _NEUTRAL_CHROMA = 35.0  # CIE C*ab
 _LEAST_NEUTRAL = 0.002  # share of pixels
-_BRIGHTEST = 97  # percentile
-_SHADES_NORM = 6
+_SHADES_NORM = 24
+_CLIPPED_FROM = 252  # of 255: such a channel says nothing of the light's colour
 _FLOOR = 1e-3  # linear light below which a display shows black
 _SRGB_TO_XYZ = np.array(
     [[0.4123908, 0.3575843, 0.1804808], [0.2126390, 0.7151687, 0.0721923], [0.0193308, 0.1191948, 0.9505322]], dtype=np.float32
@@ -50,7 +50,7 @@ def measure_light(frames: np.ndarray) -> Light:
         "light.key": key_scores(
             measures["lightness_p25"], measures["lightness_p50"], measures["lightness_p75"], measures["dark_share"]
         ),
-        "light.temperature": temperature_scores([measures[f"{way}_kelvin"] for way in ("shades", "neutral", "brightest")]),
+        "light.temperature": temperature_scores([measures[f"{way}_kelvin"] for way in ("shades", "neutral")]),
     }
     rounded = {name: round(value, 5) for name, value in measures.items() if np.isfinite(value)}
     return Light(rounded, {axis: found for axis, found in scores.items() if found})
@@ -78,18 +78,17 @@ def _measure_frame(frame: np.ndarray) -> dict[str, float]:
         "contrast_stops": float(np.log2((high + _FLOOR) / (low + _FLOOR))),
         "clipped_share": float((luminance > 0.95).mean()),
         "crushed_share": float((luminance < 0.005).mean()),
-        **_temperatures(linear, xyz, lightness, (chroma < _NEUTRAL_CHROMA) & (lightness > 20) & (frame.max(axis=2).ravel() < 252)),
+        **_temperatures(linear, xyz, frame.max(axis=2).ravel() < _CLIPPED_FROM, (chroma < _NEUTRAL_CHROMA) & (lightness > 20)),
     }
 
 
-def _temperatures(linear: np.ndarray, xyz: np.ndarray, lightness: np.ndarray, is_neutral: np.ndarray) -> dict[str, float]:
-    """What three ways say of the light's colour in kelvin; NaN where one cannot tell."""
-    smooth = cv2.GaussianBlur(linear, (0, 0), 1.0).reshape(-1, 3)
-    shades = (smooth.astype(np.float64) ** _SHADES_NORM).mean(axis=0) ** (1 / _SHADES_NORM)
+def _temperatures(linear: np.ndarray, xyz: np.ndarray, is_whole: np.ndarray, is_neutral: np.ndarray) -> dict[str, float]:
+    """What two ways say of the light's colour in kelvin, from unclipped pixels; NaN where one cannot tell."""
+    smooth = cv2.GaussianBlur(linear, (0, 0), 1.0).reshape(-1, 3)[is_whole].astype(np.float64)
+    is_neutral = is_neutral & is_whole
     found = {
-        "shades": _SRGB_TO_XYZ @ shades,
+        "shades": _SRGB_TO_XYZ @ (smooth**_SHADES_NORM).mean(axis=0) ** (1 / _SHADES_NORM) if len(smooth) else np.zeros(3),
         "neutral": xyz[is_neutral].mean(axis=0) if is_neutral.mean() > _LEAST_NEUTRAL else np.zeros(3),
-        "brightest": xyz[lightness >= np.percentile(lightness, _BRIGHTEST)].mean(axis=0),
     }
     kelvin = {f"{way}_kelvin": cct_kelvin(colour) if colour.min() > 1e-4 else float("nan") for way, colour in found.items()}
     return kelvin | {"neutral_share": float(is_neutral.mean())}
@@ -125,7 +124,7 @@ def key_scores(p25: float, p50: float, p75: float, dark_share: float) -> dict[st
 
 
 def temperature_scores(kelvins: Sequence[float]) -> dict[str, float]:
-    """How warm (under 5,100 K), neutral and cool (over 7,100 K), in steps that are even in mired, as the eye sees them.
+    """How warm (under 5,100 K), neutral and cool (over 6,950 K), in steps that are even in mired, as the eye sees them.
 
     Empty where the ways of telling name different words, or one of them names none (NaN).
     """

@@ -27,7 +27,7 @@ from lora_studio.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-MEASURED_VERSION = 5  # of `measure`: part of every content key
+MEASURED_VERSION = 6  # of `measure`: part of every content key
 LOOKED_AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # where in a shot single frames are looked at
 
 LoadVision = Callable[[Path], zero_shot.ImageTextModel]

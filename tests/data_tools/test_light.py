@@ -51,10 +51,16 @@ def test_contrast_is_a_number_and_no_tag():
     assert "light.contrast" not in found.scores
 
 
-def test_temperature_is_told_only_where_three_ways_agree():
-    assert best(temperature_scores([4000, 4200, 3900])) == "warm"
-    assert temperature_scores([4000, 6500, 3900]) == {}
-    assert temperature_scores([6500, float("nan"), 6500]) == {}
+def test_temperature_is_told_only_where_both_ways_agree():
+    assert best(temperature_scores([4000, 4200])) == "warm"
+    assert temperature_scores([4000, 6500]) == {}
+    assert temperature_scores([6500, float("nan")]) == {}
+
+
+def test_clipped_pixels_say_nothing_of_the_lights_colour():
+    warm = lit((1.0, 0.74, 0.42), 0.7)
+    warm[:, :20, :20] = 255  # a lamp in the picture
+    assert best(measure_light(warm).scores["light.temperature"]) == "warm"
 
 
 def test_scores_add_up():
