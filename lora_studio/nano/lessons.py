@@ -18,7 +18,7 @@ from lora_studio.errors import TrainingError
 from lora_studio.taxonomy import AXES
 
 LESSONS_A_FILE: Final = 256
-NAMES_A_COLOUR: Final = 3
+NAMES_A_COLOUR: Final = 12
 SHAPELESS: Final = ("extreme_wide", "wide", "extreme_close_up")  # shot sizes at which the product is a dot, or has no outline
 _MIRRORED: Final = {"side_left": "side_right", "side_right": "side_left", "pan_left": "pan_right", "pan_right": "pan_left"}
 _OPENINGS: Final = ("{scale} of {content}", "{content}, {scale}", "{scale}, {content}", "{content}")
@@ -107,10 +107,11 @@ def draw_content(truth: dict[str, Any], chance: random.Random) -> str:
 
 
 def draw_name(body: str, chance: random.Random) -> str:
-    """One of the made-up names of a body colour: always the same few, so that a word in front can tell what words leave out.
+    """One of the made-up names of a body colour: always the same dozen, so that a word in front can tell what words leave out.
 
     Without them a brand's trigger falls on deaf ears: names drawn at random teach that a word in front says nothing, and no
-    adapter of some hundred steps unteaches it.
+    adapter of some hundred steps unteaches it. With few of them an unknown word sounds like one of the known, and its colour is
+    what an adapter has to leave first.
     """
     return "".join(random.Random(f"{body}/{chance.randrange(NAMES_A_COLOUR)}").sample(_SYLLABLES, 3))
 

@@ -46,7 +46,7 @@ class VaeCourse(Course):
     patterns: float = Field(default=0.5, ge=0)  # weight of the error of patterns
     kl: float = Field(default=2e-4, ge=0)
     latent_noise: float = Field(default=0.05, ge=0)  # standard deviation, of the latents' own
-    decoder_only: bool = False
+    decoder_only: bool = False  # latents stay as they are, and so does all that was made or trained with them
 
 
 def start_straight_(vae: AutoencoderKLOpenSora) -> None:
@@ -230,7 +230,8 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
     start_straight_(vae)
     if start is not None:
         vae.load_state_dict({name: value.float() for name, value in load_file(start).items()})
-        balance_(vae, clips)
+        if not course.decoder_only:
+            balance_(vae, clips)
     progress = Progress(vae, course, work / f"{course_file.stem}.safetensors")
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
@@ -242,7 +243,8 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
     progress.advance(minutes, loss_of_step)
     if out is not None:
         progress.use_average()
-        balance_(vae.eval(), clips)
+        if not course.decoder_only:
+            balance_(vae.eval(), clips)
         write_part(out / "vae", sizes.VAE, vae)
         files.write_json(work / "vae.json", {"step": progress.step})
 
