@@ -104,11 +104,7 @@ def loss_of(judge: Judge, stills: Lessons, clips: Lessons, course: Course, step:
     chance = random.Random(f"{course.seed}/{step}")
     generator = torch.Generator().manual_seed(chance.getrandbits(60))
     frames, answers = zip(*(_lesson(stills, clips, chance) for _ in range(course.batch_size)), strict=True)
-    pixels = moved(prepare(np.stack(frames)), generator)
-    if chance.random() < 0.5:
-        smaller = functional.interpolate(pixels, scale_factor=chance.uniform(0.25, 0.8), mode="bilinear", antialias=True)
-        pixels = functional.interpolate(smaller, (64, 96), mode="bilinear")
-    pixels = pixels * chance.uniform(0.93, 1.05) + 0.03 * torch.randn(pixels.shape, generator=generator)
+    pixels = worn(moved(prepare(np.stack(frames)), generator), chance, generator)
     device = judge.stem.weight.device
     with autocast():
         logits = judge(pixels.to(device))
@@ -137,6 +133,14 @@ def moved(pixels: Tensor, generator: torch.Generator) -> Tensor:
     matrices[:, 0, 2], matrices[:, 1, 2] = across / 5, down / 5  # a picture is 2 wide
     grid = functional.affine_grid(matrices, list(pixels.shape), align_corners=False)
     return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+
+
+def worn(pixels: Tensor, chance: random.Random, generator: torch.Generator) -> Tensor:
+    """(B, 3, H, W) with brightness and noise a little off, half of the batches blurred as well."""
+    if chance.random() < 0.5:
+        smaller = functional.interpolate(pixels, scale_factor=chance.uniform(0.25, 0.8), mode="bilinear", antialias=True)
+        pixels = functional.interpolate(smaller, pixels.shape[-2:], mode="bilinear")
+    return pixels * chance.uniform(0.93, 1.05) + 0.03 * torch.randn(pixels.shape, generator=generator)
 
 
 def judge_frames(judge: Judge, frames: np.ndarray) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.judge import HELD_BACK, RESULTS, moved, prepare
+from benchmarks.judge import HELD_BACK, RESULTS, moved, prepare, worn
 from data_tools.stage.lessons import FPS, lesson
 from data_tools.stage.render import product_cover
 from lora_studio.files import atomic_path, write_json
@@ -114,11 +114,7 @@ def loss_of(segmenter: Segmenter, stills: Lessons, covers: np.ndarray, course: C
     cover = torch.from_numpy(covers[indices])[:, None].float() / 127.5 - 1
     both = moved(torch.cat([pixels, cover], 1), generator)
     both = both.flip(-1) if chance.random() < 0.5 else both
-    pixels, cover = both[:, :3], (both[:, 3] + 1) / 2
-    if chance.random() < 0.5:
-        smaller = functional.interpolate(pixels, scale_factor=chance.uniform(0.25, 0.8), mode="bilinear", antialias=True)
-        pixels = functional.interpolate(smaller, SIZE, mode="bilinear")
-    pixels = pixels * chance.uniform(0.93, 1.05) + 0.03 * torch.randn(pixels.shape, generator=generator)
+    pixels, cover = worn(both[:, :3], chance, generator), (both[:, 3] + 1) / 2
     device = segmenter.head.weight.device
     with autocast():
         logits = segmenter(pixels.to(device))
