@@ -12,7 +12,7 @@ import numpy as np
 from lora_studio import video
 
 SHORT_SIDE = 480  # at most: frames are read at this size
-VERSION = 1  # part of every shot id: raise it when the pixels of a normalised shot change
+VERSION = 2  # part of every shot id: raise it when the pixels of a normalised shot change
 
 
 def normalise_shot(
