@@ -29,6 +29,7 @@ from lora_studio.nova.vae import AutoencoderKLOpenSora, sample_moments
 from lora_studio.nova.vae_layers import Downsample, FrameAttention, FrameResnet, Resnet, Upsample
 
 _CROP: Final = (64, 96)
+_PATCH: Final = 16  # pixels: two latent cells, eight pixels each
 _LEAST_DEVIATION: Final = 0.15
 # light, red against green, both against blue: rows that turn RGB into three numbers of about unit deviation
 _OPPONENTS: Final = ((0.6, 0.6, 0.6), (1.7, -1.7, 0.0), (0.7, 0.7, -1.4))
@@ -46,6 +47,7 @@ class VaeCourse(Course):
     patterns: float = Field(default=0.5, ge=0)  # weight of the error of patterns
     kl: float = Field(default=2e-4, ge=0)
     latent_noise: float = Field(default=0.05, ge=0)  # standard deviation, of the latents' own
+    product_weight: float = Field(default=0.0, ge=0)  # added to a pixel's weight of 1, as far as the product covers its patch
     decoder_only: bool = False  # latents stay as they are, and so does all that was made or trained with them
 
 
@@ -133,9 +135,19 @@ def _patterns() -> Tensor:
 
 
 def loss_of(
-    vae: AutoencoderKLOpenSora, pixels: Tensor, course: VaeCourse, generator: torch.Generator, pull: float = 0.0
+    vae: AutoencoderKLOpenSora,
+    pixels: Tensor,
+    course: VaeCourse,
+    generator: torch.Generator,
+    pull: float = 0.0,
+    cover: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The losses of (B, 3, F, H, W) pixels in -1..1; `pull` draws the latents towards the cells' patterns."""
+    """The losses of (B, 3, F, H, W) pixels in -1..1.
+
+    Args:
+        pull: draws the latents towards the cells' patterns.
+        cover: (B, 1, F, H, W) in [0, 1], how much of each pixel's patch the product covers; for `course.product_weight`.
+    """
     half = autocast()
     with half, torch.set_grad_enabled(not course.decoder_only):
         moments = vae.encode(pixels).parameters.float()
@@ -145,6 +157,9 @@ def loss_of(
     latents = latents + course.latent_noise * latents.detach().std() * noise[1]
     with half, torch.enable_grad():
         error = vae.decode(latents).float() - pixels
+    if cover is not None:
+        weights = 1 + course.product_weight * cover
+        error = error * (weights / weights.mean())
     kl = 0.5 * (mean.square() + log_variance.clamp(-30, 20).exp() - 1 - log_variance).mean()
     edges = sum(error.diff(dim=dim).abs().mean() for dim in (2, 3, 4) if error.shape[dim] > 1)
     assert isinstance(edges, Tensor)
@@ -155,19 +170,28 @@ def loss_of(
     return losses
 
 
-def batch_of(step: int, course: VaeCourse, clips: Lessons, stills: Lessons | None) -> tuple[Tensor, torch.Generator]:
-    """The pixels of one step, and the generator for its noise."""
+def batch_of(step: int, course: VaeCourse, clips: Lessons, stills: Lessons | None) -> tuple[Tensor, Tensor, torch.Generator]:
+    """The pixels of one step (B, 3, F, H, W), their cover (B, 1, F, H, W), and the generator for its noise."""
     chance = np.random.default_rng((course.seed, step))
     generator = torch.Generator().manual_seed(int(chance.integers(2**62)))
     whole, alone = step >= course.crops_until * course.steps, step < course.frames_until * course.steps
     source = stills if whole and stills is not None and step % 2 else clips
     count = 1 if whole and source is clips else 2 * course.batch_size if alone else course.batch_size
-    frames = [_cut(source.frames(int(chance.integers(len(source)))), chance, whole, alone) for _ in range(count)]
-    return as_pixels(frames), generator
+    frames = [_cut(_with_cover(source, int(chance.integers(len(source)))), chance, whole, alone) for _ in range(count)]
+    channels = as_pixels(frames)
+    return channels[:, :3], (channels[:, 3:] + 1) / 2, generator
+
+
+def _with_cover(lessons: Lessons, index: int) -> np.ndarray:
+    """(F, H, W, 4) uint8: a lesson's pixels, and how much of the patch around each the product covers."""
+    frames = lessons.frames(index)
+    cover = lessons.cover([index])[0].reshape(-1, *(size // _PATCH for size in frames.shape[1:3]))  # (T, H / 16, W / 16)
+    of_frame = cover[[(frame + 3) // 4 for frame in range(len(frames))]].mul(255).round().byte().numpy()
+    return np.concatenate([frames, of_frame.repeat(_PATCH, 1).repeat(_PATCH, 2)[..., None]], axis=-1)
 
 
 def _cut(frames: np.ndarray, chance: np.random.Generator, whole: bool, alone: bool) -> np.ndarray:
-    """A crop (or all) of (F, H, W, 3), or of one of its frames, mirrored half of the time."""
+    """A crop (or all) of (F, H, W, C), or of one of its frames, mirrored half of the time."""
     if alone:
         frames = frames[int(chance.integers(len(frames)))][None]
     if not whole:
@@ -235,10 +259,10 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
     progress = Progress(vae, course, work / f"{course_file.stem}.safetensors")
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
-        pixels, generator = batch_of(step, course, clips, stills)
+        pixels, cover, generator = batch_of(step, course, clips, stills)
         alone = course.frames_until * course.steps
         pull = course.pull * (1 - step / alone) if step < alone else 0.0
-        return loss_of(vae, pixels.to(vae.device), course, generator, pull)
+        return loss_of(vae, pixels.to(vae.device), course, generator, pull, cover.to(vae.device) if course.product_weight else None)
 
     progress.advance(minutes, loss_of_step)
     if out is not None:

@@ -8,6 +8,7 @@ from drawn import GREEN, PROMPTS, RED, draw_take, draw_takes, draw_workspace, fi
 
 from lora_studio import files
 from lora_studio.brand import save_prompts
+from lora_studio.consistency import index
 from lora_studio.consistency.colour import palette_lab
 from lora_studio.consistency.index import score_workspace
 from lora_studio.consistency.scores import METRICS, Scores, TakeScore, compare, read_scores, summarise
@@ -72,6 +73,16 @@ def test_flicker_is_seen_and_leakage_is_not_claimed(scored: Scores) -> None:
     assert abs(leak.mean) < 0.05
     assert leak.half_width is None
     assert leak.n == 2
+
+
+def test_the_shipped_vision_model_is_the_default_for_nova_nano_alone() -> None:
+    vision, reason = index._open_vision(None, "0.6b")
+    assert vision is None
+    assert reason is not None
+    assert "--vision FOLDER" in reason
+    vision, reason = index._open_vision(None, "nano")
+    assert vision is not None
+    assert reason is None
 
 
 def test_a_model_that_knows_no_colours_measures_no_identity(scored: Scores) -> None:

@@ -61,6 +61,31 @@ def test_the_vae_is_trained_and_its_latents_are_of_unit_size(work: Path) -> None
     assert 0.3 < float(latents.std()) < 3
 
 
+def test_each_pixel_knows_how_much_of_its_patch_the_product_covers(work: Path) -> None:
+    lessons = Lessons(work / "lessons", "clips")
+    cover = np.load(work / "lessons" / "cover_clips_000000.npy")[0]  # (3, 8, 12)
+    pixels, cover_seen = train_vae._with_cover(lessons, 0)[..., :3], train_vae._with_cover(lessons, 0)[..., 3]
+    assert np.array_equal(pixels, lessons.frames(0))
+    of_latent_frame = [0, 1, 1, 1, 1, 2, 2, 2, 2]
+    assert np.array_equal(cover_seen[:, 8::16, 8::16], cover[of_latent_frame])
+    assert np.array_equal(cover_seen, cover_seen[:, 8::16, 8::16].repeat(16, 1).repeat(16, 2))
+
+
+def test_errors_on_the_product_weigh_more(work: Path) -> None:
+    torch.manual_seed(0)
+    vae = AutoencoderKLOpenSora(**train_vae.sizes.VAE).eval()
+    course = train_vae.VaeCourse(steps=1, batch_size=1, lr=1.0, product_weight=3.0)
+    pixels, cover = torch.zeros(1, 3, 1, 32, 48), torch.zeros(1, 1, 1, 32, 48)
+    pixels[..., :24] = 1.0  # an untrained decoder makes grey: all of the error is on the left
+    cover[..., :24] = 1.0
+    with torch.no_grad():
+        left, right = (
+            float(train_vae.loss_of(vae, pixels, course, torch.Generator().manual_seed(0), cover=where)["pixels"])
+            for where in (cover, 1 - cover)
+        )
+    assert left > 1.5 * right
+
+
 def test_a_course_for_the_decoder_leaves_latents_as_they_are(work: Path) -> None:
     first = _course(work, "vae_first", "steps = 1\nbatch_size = 1\nlr = 1e-4\nwarmup_steps = 1\n")
     train_vae.train(first, work, 5.0, work / "first")
@@ -269,7 +294,7 @@ def test_claims_are_part_of_the_facts() -> None:
 def test_courses_of_the_recipes_are_whole() -> None:
     folder = Path(__file__).parents[2] / "recipes" / "nano"
     vae = train_vae.VaeCourse
-    kinds = {"vae": vae, "vae_movement": vae, "backbone": train_backbone.BackboneCourse, "vision": Course}
+    kinds = {"vae": vae, "vae_movement": vae, "vae_decoder": vae, "backbone": train_backbone.BackboneCourse, "vision": Course}
     assert {path.stem for path in folder.glob("*.toml")} == kinds.keys()
     for name, kind in kinds.items():
         assert isinstance(train_vae.read_course(folder / f"{name}.toml", kind), kind)
