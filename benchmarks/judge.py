@@ -4,7 +4,7 @@
 
 It has never seen a generated picture, knows nothing of the model it judges, and its own mistakes on unseen renders are printed and
 kept, because no share it reports can be trusted beyond them. Blurred renders are among its lessons: what the autoencoder blurs
-should be judged by its content.
+should be judged by its content. The segmenter, trained on renders alone too, shows it where the product is; train that first.
 
 Writes benchmarks/results/judge.safetensors and judge.json.
 
@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.frames import HELD_BACK, RESULTS, moved, prepare, worn
+from benchmarks.segmenter import Segmenter, load_segmenter
 from data_tools.stage.colours import NAMED
 from data_tools.stage.shapes import SHAPES
 from lora_studio import taxonomy
@@ -33,7 +35,6 @@ from lora_studio.nano.lessons import SHAPELESS, Lessons, mirrored
 from lora_studio.nano.progress import Course, Progress, autocast
 from lora_studio.threads import share_cores
 
-RESULTS = Path(__file__).parent / "results"
 JUDGE: Final = RESULTS / "judge.safetensors"
 AXES: Final = {
     "shape": tuple(SHAPES),
@@ -41,7 +42,6 @@ AXES: Final = {
     "angle": taxonomy.values("angle.vertical"),
     "light": taxonomy.values("light.direction"),
 }
-HELD_BACK: Final = 1024  # the last so many stills are for measuring the judge
 _SMALL_SHARE: Final = 0.15  # of the lessons whose product is a dot or has no outline
 _MIRRORED: Final = ("shape", "colour", "angle")  # the same in the mirror
 _TRUTH: Final = {"shape": "shape", "colour": "body"}
@@ -49,19 +49,24 @@ _TAGS: Final = {"angle": "angle.vertical", "light": "light.direction"}
 
 
 class Judge(nn.Module):
-    """A small residual network with one head for each axis; the last map keeps its places, because light has a side."""
+    """A small residual network with one head for each axis; the last map keeps its places, because light has a side.
+
+    Beside the colours it sees what the segmenter, which is part of it and is not trained with it, takes for the product.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         widths = (32, 64, 128, 128)
-        self.stem = nn.Conv2d(3, widths[0], 4, stride=2, padding=1)
+        self.segmenter = Segmenter().requires_grad_(False)
+        self.stem = nn.Conv2d(4, widths[0], 4, stride=2, padding=1)
         self.blocks = nn.ModuleList(_Block(i, o) for i, o in itertools.pairwise(widths))
         self.hidden = nn.Linear(widths[-1] * 4 * 6, 256)
         self.heads = nn.ModuleDict({axis: nn.Linear(256, len(values)) for axis, values in AXES.items()})
 
     def features(self, frames: Tensor) -> Tensor:
         """(B, 3, 64, 96) in -1..1 -> what all answers are read from, (B, 256)."""
-        x = self.stem(frames)
+        cover = self.segmenter(frames).float().sigmoid()[:, None] * 2 - 1
+        x = self.stem(torch.cat([frames, cover], dim=1))
         for block in self.blocks:
             x = block(x)
         return functional.dropout(functional.silu(self.hidden(x.flatten(1))), 0.1, self.training)
@@ -84,12 +89,6 @@ class _Block(nn.Module):
         """(B, C, H, W) -> (B, C_out, H / 2, W / 2)."""
         y = self.conv2(functional.silu(self.norm2(self.conv1(functional.silu(self.norm1(x))))))
         return functional.avg_pool2d(y + self.short(x), 2)
-
-
-def prepare(frames: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, 3) -> what the judge looks at, (B, 3, 64, 96)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, 1).float() / 127.5 - 1
-    return functional.interpolate(pixels, (64, 96), mode="bilinear", antialias=True)
 
 
 def answers_of(truth: dict, flip: bool = False) -> dict[str, int]:
@@ -123,24 +122,6 @@ def _lesson(stills: Lessons, clips: Lessons, chance: random.Random) -> tuple[np.
     frames = lessons.frames(index)
     frame = frames[chance.randrange(len(frames))]
     return frame[:, ::-1] if flip else frame, answers_of(lessons.truths[index], flip)
-
-
-def moved(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, 3, H, W), each resized by up to a sixth and moved by up to a tenth of the picture; edges go on."""
-    zoom, across, down = torch.rand(3, len(pixels), generator=generator) * 2 - 1
-    matrices = torch.zeros(len(pixels), 2, 3)
-    matrices[:, 0, 0] = matrices[:, 1, 1] = 1 + zoom / 6
-    matrices[:, 0, 2], matrices[:, 1, 2] = across / 5, down / 5  # a picture is 2 wide
-    grid = functional.affine_grid(matrices, list(pixels.shape), align_corners=False)
-    return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-
-
-def worn(pixels: Tensor, chance: random.Random, generator: torch.Generator) -> Tensor:
-    """(B, 3, H, W) with brightness and noise a little off, half of the batches blurred as well."""
-    if chance.random() < 0.5:
-        smaller = functional.interpolate(pixels, scale_factor=chance.uniform(0.25, 0.8), mode="bilinear", antialias=True)
-        pixels = functional.interpolate(smaller, pixels.shape[-2:], mode="bilinear")
-    return pixels * chance.uniform(0.93, 1.05) + 0.03 * torch.randn(pixels.shape, generator=generator)
 
 
 def judge_frames(judge: Judge, frames: np.ndarray) -> dict[str, Tensor]:
@@ -194,6 +175,7 @@ def main() -> None:
     course = Course(steps=arguments.steps, batch_size=64, lr=1e-3, weight_decay=0.05)
     torch.manual_seed(0)
     judge = Judge()
+    judge.segmenter.load_state_dict(load_segmenter().state_dict())
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
     progress = Progress(judge, course, arguments.lessons.parent / "judge.safetensors")
     progress.advance(arguments.minutes, lambda step: loss_of(judge, stills, clips, course, step))

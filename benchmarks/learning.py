@@ -39,7 +39,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand
-from benchmarks.judge import AXES, RESULTS, answers_of, judge_file, load_judge
+from benchmarks.frames import RESULTS
+from benchmarks.judge import AXES, answers_of, judge_file, load_judge
 from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, model_of, strip_of, work_of
 from benchmarks.learning_scores import Cells, brighter_sides, look, measured_colours, product_cells
 from benchmarks.segmenter import load_segmenter, segmenter_file

@@ -15,7 +15,8 @@ from skimage.color import deltaE_ciede2000
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.judge import AXES, Judge, judge_frames, prepare
+from benchmarks.frames import prepare
+from benchmarks.judge import AXES, Judge, judge_frames
 from benchmarks.learning_brand import Asked
 from benchmarks.segmenter import product_masks
 from data_tools.stage import Product

@@ -25,7 +25,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.judge import HELD_BACK, RESULTS, moved, prepare, worn
+from benchmarks.frames import HELD_BACK, RESULTS, moved, prepare, worn
 from data_tools.stage.lessons import FPS, lesson
 from data_tools.stage.render import product_cover
 from lora_studio.files import atomic_path, write_json

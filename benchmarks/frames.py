@@ -1,0 +1,40 @@
+"""Frames as the networks of the learning proof look at them, and how renders are worn before these learn from them.
+
+B frames, H W pixels (64 x 96 inside).
+"""
+
+import random
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+RESULTS: Final = Path(__file__).parent / "results"
+HELD_BACK: Final = 1024  # the last so many stills are for measuring what was trained on the others
+
+
+def prepare(frames: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) -> what the judge looks at, (B, 3, 64, 96)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, 1).float() / 127.5 - 1
+    return functional.interpolate(pixels, (64, 96), mode="bilinear", antialias=True)
+
+
+def moved(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, 3, H, W), each resized by up to a sixth and moved by up to a tenth of the picture; edges go on."""
+    zoom, across, down = torch.rand(3, len(pixels), generator=generator) * 2 - 1
+    matrices = torch.zeros(len(pixels), 2, 3)
+    matrices[:, 0, 0] = matrices[:, 1, 1] = 1 + zoom / 6
+    matrices[:, 0, 2], matrices[:, 1, 2] = across / 5, down / 5  # a picture is 2 wide
+    grid = functional.affine_grid(matrices, list(pixels.shape), align_corners=False)
+    return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+
+
+def worn(pixels: Tensor, chance: random.Random, generator: torch.Generator) -> Tensor:
+    """(B, 3, H, W) with brightness and noise a little off, half of the batches blurred as well."""
+    if chance.random() < 0.5:
+        smaller = functional.interpolate(pixels, scale_factor=chance.uniform(0.25, 0.8), mode="bilinear", antialias=True)
+        pixels = functional.interpolate(smaller, pixels.shape[-2:], mode="bilinear")
+    return pixels * chance.uniform(0.93, 1.05) + 0.03 * torch.randn(pixels.shape, generator=generator)
