@@ -10,7 +10,8 @@
 
 `base`: scenes of the stage that no lesson showed are described in words, the base model makes a clip of each, and the judge
 (benchmarks/judge.py, trained on stage renders alone) names what it sees. `guessing` is the share that the same clips get right
-for the prompts of other clips. `renders` is what the judge gets right on renders of those very scenes: a model can hardly beat it.
+for the prompts of other clips. `renders` is what the judge gets right on renders of those very scenes: a model can hardly beat it;
+`decoded` is the same after the autoencoder, which is all that a backbone can do.
 
 `brands`: for each brand the public commands make a workspace of its footage and an adapter by the shipped recipe, seed by seed.
 An index of 0 is the base with the same prompts and seeds, 100 is real footage of scenes that nobody trained on.
@@ -102,28 +103,37 @@ def judge_base(folder: Path, count: int) -> dict[str, Any]:
     found, products = look(judge, clips).named, product_cells(segmenter, clips)
     real_products = product_cells(segmenter, rendered)
     draw_sheet(rendered[:24, 4], clips[:24, 4], PICTURES / "learning_base.png")
+    decoded = through_vae(folder, rendered)
     return {
         "prompts": count,
         "settings": SETTINGS.model_dump(),
         "base": shares(found, lessons) | shares_by_pixels(products, lessons),
+        "base, first frame": shares(look(judge, clips[:, :1]).named, lessons),
+        "base, last frame": shares(look(judge, clips[:, -1:]).named, lessons),
         "guessing": shares(found, lessons, shift=1) | shares_by_pixels(products, lessons, shift=1),
         "renders": shares(look(judge, rendered).named, lessons) | shares_by_pixels(real_products, lessons),
+        "decoded": shares(look(judge, decoded).named, lessons) | shares_by_pixels(product_cells(segmenter, decoded), lessons),
     }
 
 
-def judge_vae(folder: Path, count: int) -> dict[str, Any]:
-    """The table of part `vae`, and its picture: above as rendered, below as decoded from the means of the posterior."""
-    vae, errors, shown = weights.load_vae(folder), [], []
-    for item in tqdm(unseen_lessons(count), desc="clips", unit="clip"):
-        frames = render(item.scene, HEIGHT, WIDTH, 9, FPS)
-        pixels = as_pixels([frames])
+def through_vae(folder: Path, clips: np.ndarray) -> np.ndarray:
+    """uint8 (B, 9, H, W, 3) -> the same, encoded and decoded from the means of the posterior."""
+    vae, again = weights.load_vae(folder), []
+    for frames in tqdm(clips, desc="autoencoder", unit="clip"):
         with torch.inference_mode():
-            again = vae.decode(vae.encode(pixels).mean).clamp(-1, 1)
-        errors.append((again - pixels).abs().mean(dim=(0, 1, 3, 4)) / 2)
-        shown.append((frames[8], ((again[0, :, 8].movedim(0, -1) + 1) * 127.5).round().byte().numpy()))
-    above, below = (np.stack(frames) for frames in zip(*shown[:24], strict=True))
-    draw_sheet(above, below, PICTURES / "learning_vae.png")
-    by_frame = torch.stack(errors).mean(0)
+            pixels = vae.decode(vae.encode(as_pixels([frames])).mean)[0].clamp(-1, 1).movedim(0, -1)
+        again.append(((pixels + 1) * 127.5).round().byte().numpy())
+    return np.stack(again)
+
+
+def judge_vae(folder: Path, count: int) -> dict[str, Any]:
+    """The table of part `vae`, and its picture: above as rendered, below as decoded."""
+    scenes = [item.scene for item in unseen_lessons(count)]
+    rendered = np.stack([render(scene, HEIGHT, WIDTH, 9, FPS) for scene in tqdm(scenes, desc="renders", unit="clip")])
+    decoded = through_vae(folder, rendered)
+    errors = np.stack([np.abs(new.astype(np.int16) - old) for new, old in zip(decoded, rendered, strict=True)])
+    draw_sheet(rendered[:24, 8], decoded[:24, 8], PICTURES / "learning_vae.png")
+    by_frame = errors.mean(axis=(0, 2, 3, 4)) / 255
     return {"clips": count, "error": {"mean": round(float(by_frame.mean()), 4)},
             "by frame": {str(number): round(float(error), 4) for number, error in enumerate(by_frame)}}  # fmt: skip
 
