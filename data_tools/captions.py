@@ -44,6 +44,7 @@ def caption_shots(workspace: Workspace) -> Captioning:
     if not any(row.shot.tags for row in rows):
         raise FootageError(f"no shot is tagged: run `data-tools tag {workspace.root}` first, captions are made of tags")
     changed = catalog.put_shots([replace(row, shot=captioned(row.shot, brand)) for row in rows])
+    catalog.compact()
     doubtful: dict[str, int] = {}
     for fault in (fault for row in rows if row.shot.content for fault in faults_of(row.shot.content, brand.trigger)):
         doubtful[fault] = doubtful.get(fault, 0) + 1

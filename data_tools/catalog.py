@@ -8,7 +8,9 @@ Writes touch changed rows only. Knows no step and judges nothing.
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -50,6 +52,7 @@ class Catalog:
         workspace.catalog.mkdir(parents=True, exist_ok=True)
         self._database = lancedb.connect(str(workspace.catalog))
         self._tables: dict[str, Any] = {}
+        self._folder, self._opened = workspace.catalog, time.time()
 
     def footage(self) -> list[Footage]:
         """Every footage record, by path."""
@@ -135,9 +138,13 @@ class Catalog:
         self._delete("shots", shot_ids)
 
     def compact(self) -> None:
-        """Merges the small files that many writes leave behind."""
+        """Merges the small files that many writes leave behind, and clears away what killed writers did not finish."""
         for table in list(self._tables.values()):
             table.optimize(cleanup_older_than=_KEEP_VERSIONS)
+        for path in self._folder.glob("*.lance/**/.tmp*"):
+            with suppress(FileNotFoundError):  # another process's, renamed by now
+                if path.stat().st_mtime < self._opened:
+                    path.unlink()
 
     def _table(self, name: str) -> Any:
         if name not in self._tables:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,15 @@ def test_a_copy_takes_over_when_its_original_is_replaced_or_gone(workspace: Work
     assert before < now
     assert len(now - before) == 1
     assert ingest_folder(workspace, workspace.footage).num_new == 0
+
+
+def test_what_a_killed_writer_left_in_the_catalog_is_cleared_away(workspace: Workspace):
+    left, fresh = (workspace.catalog / "shots.lance" / "data" / name for name in (".tmpLEFT", ".tmpFRESH"))
+    left.write_bytes(b"half a row")
+    os.utime(left, (0, 0))
+    catalog = Catalog(workspace)
+    fresh.write_bytes(b"another process writes this now")
+    os.utime(fresh, (time.time() + 5, time.time() + 5))
+    catalog.compact()
+    assert not left.exists()
+    assert fresh.exists()
