@@ -44,6 +44,7 @@ class BackboneCourse(Course):
     """How transformer and text encoder are trained."""
 
     stills_share: float = Field(default=0.6, ge=0, le=1)  # of the steps, the first ones: stills alone
+    clips_share: float = Field(default=0.5, ge=0, le=1)  # of the others: clips, spread evenly
     clip_batch_size: int = Field(default=12, ge=1)
     loss_repeat: int = Field(default=4, ge=1)
     null_prompts: float = Field(default=0.1, ge=0, le=1)
@@ -154,7 +155,7 @@ def weigh(cover: Tensor, usual: Tensor, kept_ids: Tensor, product_weight: float)
 def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, clips: Latents) -> dict[str, Tensor]:
     """The loss of one step; all chance in it follows from the step."""
     chance = random.Random(f"{course.seed}/{step}")
-    moving = step >= course.stills_share * course.steps and step % 2 == 1
+    moving = step >= course.stills_share * course.steps and int((step + 1) * course.clips_share) > int(step * course.clips_share)
     first_frames = not moving and chance.random() < len(clips.lessons) / (len(clips.lessons) + len(stills.lessons))
     source, count = (clips if moving or first_frames else stills), (course.clip_batch_size if moving else course.batch_size)
     indices = [draw_lesson(source.lessons, course.small_share, chance) for _ in range(count)]
