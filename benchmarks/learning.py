@@ -141,6 +141,7 @@ def judge_vae(folder: Path, count: int) -> dict[str, Any]:
 PRESETS: Final = ("motion", "look", "texture", "full")
 RANKS: Final = (2, 4, 8, 16)
 STEPS: Final = (75, 150, 300)
+RATES: Final = {"motion": 5e-3, "look": 2e-3, "texture": 2e-3, "full": 2e-3}  # tried by hand
 FILMS: Final = (2, 3, 6, 11, 22)  # twelve films give 43 clips, of which a fifth is held out
 FEWER: Final = (0, 1)  # seeds of a prompt in the parts with many variants
 
@@ -187,6 +188,7 @@ def prove_variants(bench: Bench, only: str) -> dict[str, Any]:
                 continue
             proof = proof or bench.proof(name, seeds=FEWER)
             changes = [f"adapter.preset={preset}", f"adapter.rank={rank}", f"adapter.alpha={rank}", f"train.steps={steps}"]
+            changes += [f"optim.lr={RATES[preset]}"]
             lines.add({"brand": name, "variant": variant, **bench.line(proof, variant, changes)})
             tell(lines.lines[-1])
     return {"runs": len(lines.lines)}

@@ -37,15 +37,19 @@ def model_of(folder: Path) -> str:
 
 
 class Lines:
-    """The lines of one part's table, written to its file one by one.
+    """The lines of one part's table, written to its file one by one; other processes may add theirs meanwhile.
 
     Lines of the file are kept as long as model, sampler, recipe and judge are the same, on whatever machine they were measured.
     """
 
     def __init__(self, path: Path, same: dict[str, Any]) -> None:
-        old = read_json(path) if path.is_file() else {}
         self.path, self.same = path, same
-        self.lines: list[dict[str, Any]] = old["runs"] if {key: old.get(key) for key in same} == same else []
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What the file holds now; none if it is of another model, sampler, recipe or judge."""
+        old = read_json(self.path) if self.path.is_file() else {}
+        return old["runs"] if {key: old.get(key) for key in self.same} == self.same else []
 
     def has(self, **key: Any) -> bool:
         """Whether a line with these values is there."""
@@ -53,8 +57,7 @@ class Lines:
 
     def add(self, line: dict[str, Any]) -> None:
         """Keeps a line."""
-        self.lines.append(line)
-        write_json(self.path, {**self.same, "runs": self.lines})
+        write_json(self.path, {**self.same, "runs": [*self.lines, line]})
 
 
 class Proof:

@@ -188,6 +188,10 @@ def test_lines_are_kept_for_the_same_model_and_recipe_only(tmp_path: Path) -> No
     again = Lines(path, same)
     again.add({"brand": "acme", "seed": 1, "x": 2.0})
     assert [line["x"] for line in Lines(path, same).lines] == [1.0, 2.0]
+    beside = Lines(path, same)  # another process, at work on another brand
+    beside.add({"brand": "north", "seed": 0, "x": 3.0})
+    again.add({"brand": "north", "seed": 1, "x": 4.0})
+    assert [line["x"] for line in beside.lines] == [1.0, 2.0, 3.0, 4.0]
     assert again.has(brand="acme", seed=1)
     assert not again.has(brand="lumen", seed=1)
     assert Lines(path, {**same, "recipe": "c" * 64}).lines == []
