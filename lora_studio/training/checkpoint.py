@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lora_studio import files
-from lora_studio.errors import TrainingError
+from lora_studio.errors import TrainingError, WorkspaceError
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,10 @@ def _optimizer_tensors(parameters: Mapping[str, nn.Parameter], optimizer: Optimi
 
 
 def _is_whole(checkpoint: Checkpoint) -> bool:
-    hashes = files.read_json(checkpoint.folder / STATE)["sha256"]
+    try:
+        hashes = files.read_json(checkpoint.folder / STATE)["sha256"]
+    except (WorkspaceError, KeyError):
+        return False
     paths = {checkpoint.folder / name: digest for name, digest in hashes.items()}
     return all(path.is_file() and files.sha256_file(path) == digest for path, digest in paths.items())
 

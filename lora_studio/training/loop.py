@@ -7,6 +7,7 @@ and without it the weights' names, checkpoints and losses are the same for any n
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -111,46 +112,47 @@ def _step(work: _Work, step: int) -> dict[str, float]:
     rate = learning_rate(step, train.steps, optim)
     set_learning_rate_(work.optimizer, rate)
     samples = samples_of_step(train.seed, step, train.batch_size, len(work.clips.train))
-    loss = _accumulate_gradients(work, step, samples)
-    norm = _clip_gradients(work)
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        raise TrainingError(_not_finite(work, step, samples, float(loss), float(norm)))
+    loss, prior_loss = _accumulate_gradients(work, step, samples).tolist()
+    norm = _clip_gradients(work).item()
+    if not (math.isfinite(loss) and math.isfinite(prior_loss) and math.isfinite(norm)):
+        raise TrainingError(_not_finite(work, step, samples, loss + prior_loss, norm))
     work.optimizer.step()
     work.optimizer.zero_grad(set_to_none=True)
     seconds = time.perf_counter() - started
-    return {"loss": float(loss), "grad_norm": float(norm), "lr": rate, "seconds": seconds, "clips_per_s": len(samples) / seconds}
+    losses = {"loss": loss, **({"prior_loss": prior_loss} if work.recipe.data.prior > 0 else {})}
+    return {**losses, "grad_norm": norm, "lr": rate, "seconds": seconds, "clips_per_s": len(samples) / seconds}
 
 
 def _accumulate_gradients(work: _Work, step: int, samples: list[Sample]) -> Tensor:
-    """Leaves the global batch's mean gradient on every process; returns its mean loss."""
+    """Leaves the global batch's mean gradient on every process; returns its mean loss and its mean prior loss, (2,)."""
     accelerator, train = work.accelerator, work.recipe.train
     work.learner.model.train()
-    loss = torch.zeros((), device=accelerator.device)
+    losses = torch.zeros(2, device=accelerator.device)
     share = share_of_rank(samples, accelerator.process_index, accelerator.num_processes, train.grad_accumulation)
     for micro in share:
         rows = [work.clips.train[sample.row] for sample in micro]
         ids = [sample.id for sample in micro]
         batch = decode(rows, ids, [caption_of(train.seed, i, work.recipe.data) for i in ids], accelerator.device)
         key, part = (batch, train.seed, step, train.loss_repeat), len(micro) / len(samples)
-        for ask, weight in ((work.learner.loss, part), (work.learner.prior_loss, part * work.recipe.data.prior)):
+        for kind, (ask, weight) in enumerate(((work.learner.loss, 1.0), (work.learner.prior_loss, work.recipe.data.prior))):
             if weight > 0:  # one after the other: the memory of one pass is enough
                 with _dropout_seed(work, ids[0]), accelerator.autocast():
-                    total = weight * ask(*key).total
+                    total = part * weight * ask(*key).total
                 accelerator.backward(total)
-                loss += total.detach()
-    return _sum_over_processes(work, loss)
+                losses[kind] += total.detach() / weight
+    return _sum_over_processes(work, losses)
 
 
-def _sum_over_processes(work: _Work, loss: Tensor) -> Tensor:
+def _sum_over_processes(work: _Work, losses: Tensor) -> Tensor:
     if work.accelerator.num_processes == 1:
-        return loss
+        return losses
     parameters = list(work.learner.parameters.values())
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([loss.reshape(1), *(g.flatten() for g in gradients)])
-    loss, *parts = torch.as_tensor(work.accelerator.reduce(flat, "sum")).split([1, *(p.numel() for p in parameters)])
+    flat = torch.cat([losses, *(g.flatten() for g in gradients)])
+    losses, *parts = torch.as_tensor(work.accelerator.reduce(flat, "sum")).split([2, *(p.numel() for p in parameters)])
     for parameter, part in zip(parameters, parts, strict=True):
         parameter.grad = part.view_as(parameter).clone()
-    return loss[0]
+    return losses
 
 
 def _clip_gradients(work: _Work) -> Tensor:

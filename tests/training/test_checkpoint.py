@@ -46,6 +46,8 @@ def test_the_newest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path):
     newest = newest_checkpoint(tmp_path)
     assert newest is not None
     assert newest.step == 20
+    (tmp_path / "step_000030" / checkpoint.STATE).write_text("{")
+    assert newest_checkpoint(tmp_path) == newest
     (tmp_path / "step_000020" / checkpoint.ADAPTER).unlink()
     with pytest.raises(TrainingError, match="every checkpoint"):
         newest_checkpoint(tmp_path)
