@@ -51,8 +51,10 @@ from data_tools.stage.render import render
 from lora_studio.files import sha256_file, write_json
 from lora_studio.nano.lessons import as_pixels, compose_caption
 from lora_studio.nova import weights
+from lora_studio.recipe import load_recipe
 from lora_studio.runs import Run
 from lora_studio.threads import share_cores
+from lora_studio.training.start import recipe_sha256
 from lora_studio.wall import dataset_clips
 
 SCALES: Final = ("medium_wide", "medium", "medium_close_up")  # where a shape can be told and all of it is in the picture
@@ -69,12 +71,12 @@ def unseen_lessons(count: int) -> list[Lesson]:
 
 
 def prompt_of(item: Lesson) -> str:
-    """The scene in words, everything said."""
+    """The scene in words, at length."""
     truth = item.truth
     chance = random.Random(item.number)
     while True:
         text = compose_caption(truth["content"], truth["tags"], chance)
-        if ". " in text and text.startswith(("a ", "an ")):  # a long one, without a made-up word in front
+        if ". " in text and text.startswith(("a ", "an ")):  # a long one that begins with the product
             return text
 
 
@@ -94,10 +96,11 @@ def shares_by_pixels(products: list[Cells], lessons: list[Lesson], shift: int = 
     return {"colour measured": round(float(np.mean(colours)), 3), "side measured": round(float(np.mean(sides)), 3)}
 
 
-def judge_base(folder: Path, count: int) -> dict[str, Any]:
+def judge_base(folder: Path, count: int, work: Path) -> dict[str, Any]:
     """The table of part `base`, and its picture."""
     lessons = unseen_lessons(count)
-    clips = learning_brand.make_clips(folder, [(prompt_of(item), number) for number, item in enumerate(lessons)], SETTINGS)
+    rows = [(prompt_of(item), number) for number, item in enumerate(lessons)]
+    clips = learning_brand.clips_of(work / f"base_{count}.npy", lambda: learning_brand.make_clips(folder, rows, SETTINGS))
     rendered = np.stack([render(item.scene, HEIGHT, WIDTH, 9, FPS) for item in tqdm(lessons, desc="renders", unit="clip")])
     judge, segmenter = load_judge(), load_segmenter()
     found, products = look(judge, clips).named, product_cells(segmenter, clips)
@@ -159,18 +162,27 @@ class Bench:
     def lines(self, part: str) -> Lines:
         """The part's table, with the lines that are there."""
         rulers = {"judge": sha256_file(judge_file()), "segmenter": sha256_file(segmenter_file())}
-        used = {"recipe": sha256_file(self.recipe), **rulers}
+        used = {"recipe": self.recipe_sha256, **rulers}
         return Lines(
             RESULTS / f"learning_{part}.json", {"model": model_of(self.folder), "settings": SETTINGS.model_dump(), **used}
         )
+
+    @property
+    def recipe_sha256(self) -> str:
+        """Hash of what the recipe says, not of how it is written."""
+        return recipe_sha256(load_recipe(self.recipe))
 
     def proof(self, brand: str, num_files: int = 12, seeds: Sequence[int] = learning_brand.SEEDS) -> Proof:
         """The brand's footage and ruler."""
         return Proof(self.work, KITS[brand], self.folder, self.model, num_files, seeds)
 
+    def run_name(self, name: str) -> str:
+        """A run of another recipe is another run."""
+        return f"{name}-{self.recipe_sha256[:8]}"
+
     def line(self, proof: Proof, name: str, changes: Sequence[str]) -> dict[str, Any]:
         """Trains a run, makes its clips and measures them."""
-        run = learning_brand.train(proof.workspace, self.recipe, name, [*changes, f"model.base={self.model}"])
+        run = learning_brand.train(proof.workspace, self.recipe, self.run_name(name), [*changes, f"model.base={self.model}"])
         state, seconds = run.state(), sum(row.get("seconds", 0.0) for row in run.metrics())
         assert state is not None
         told = {"training seconds": round(seconds, 1), "parameters": state.num_parameters}
@@ -183,14 +195,15 @@ def prove_variants(bench: Bench, only: str) -> dict[str, Any]:
     for name in bench.brands:
         proof = None
         for preset, rank, steps in itertools.product(PRESETS, RANKS, STEPS):
-            variant = f"{preset}-r{rank}-s{steps}"
+            variant = f"{preset}-r{rank}-s{steps}-lr{RATES[preset]:g}"
             if not variant.startswith(only) or lines.has(brand=name, variant=variant):
                 continue
             proof = proof or bench.proof(name, seeds=FEWER)
             changes = [f"adapter.preset={preset}", f"adapter.rank={rank}", f"adapter.alpha={rank}", f"train.steps={steps}"]
             changes += [f"optim.lr={RATES[preset]}"]
-            lines.add({"brand": name, "variant": variant, **bench.line(proof, variant, changes)})
-            tell(lines.lines[-1])
+            line = {"brand": name, "variant": variant, **bench.line(proof, variant, changes)}
+            lines.add(line)
+            tell(line)
     return {"runs": len(lines.lines)}
 
 
@@ -201,8 +214,9 @@ def prove_amounts(bench: Bench) -> dict[str, Any]:
         if not lines.has(brand=name, films=count):
             proof = bench.proof(name, count, FEWER)
             clips = len(dataset_clips(proof.workspace, "train"))
-            lines.add({"brand": name, "films": count, "clips": clips, **bench.line(proof, "seed-0", ["train.seed=0"])})
-            tell(lines.lines[-1])
+            line = {"brand": name, "films": count, "clips": clips, **bench.line(proof, "seed-0", ["train.seed=0"])}
+            lines.add(line)
+            tell(line)
     return {"runs": len(lines.lines)}
 
 
@@ -214,12 +228,12 @@ def prove_brands(bench: Bench, seeds: int) -> dict[str, Any]:
         proof = bench.proof(name) if missing else None
         for seed in missing:
             assert proof is not None
-            line = bench.line(proof, f"seed-{seed}", [f"train.seed={seed}"])
+            line = {"brand": name, "seed": seed, **bench.line(proof, f"seed-{seed}", [f"train.seed={seed}"])}
             if seed == 0:
-                strip = strip_of(proof, proof.clips(Run(proof.workspace.runs / "seed-0")))
+                strip = strip_of(proof, proof.clips(Run(proof.workspace.runs / bench.run_name("seed-0"))))
                 Image.fromarray(strip).save(PICTURES / f"learning_{name}.png")
-            lines.add({"brand": name, "seed": seed, **line})
-            tell(lines.lines[-1])
+            lines.add(line)
+            tell(line)
     return means_of(lines.lines)
 
 
@@ -232,6 +246,8 @@ def tell(line: dict[str, Any]) -> None:
 def draw_sheet(above: np.ndarray, below: np.ndarray, path: Path, columns: int = 6) -> None:
     """Pairs of frames (B, H, W, 3), one over the other, in a grid."""
     pairs = np.concatenate([above, below], axis=1)
+    columns = min(columns, len(pairs))
+    pairs = pairs[: len(pairs) // columns * columns]
     rows = [np.concatenate(list(pairs[i : i + columns]), axis=1) for i in range(0, len(pairs), columns)]
     path.parent.mkdir(exist_ok=True)
     Image.fromarray(np.concatenate(rows)).save(path)
@@ -244,7 +260,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano", help="nano, or a folder")
     parser.add_argument("--work", type=Path, default=Path("build/learning"), help="where footage, runs and clips are kept")
     parser.add_argument("--count", type=int, default=200, help="prompts of part `base`, clips of part `vae`")
-    parser.add_argument("--recipe", type=Path, default=Path("recipes/nano_look.toml"), help="of part `brands`")
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/nano_look.toml"), help="of the parts with adapters")
     parser.add_argument("--brands", nargs="+", default=list(KITS), choices=list(KITS))
     parser.add_argument("--seeds", type=int, default=5, help="of part `brands`")
     parser.add_argument("--only", default="", help="of part `ablation`: variants whose name begins so, such as full-r8")
@@ -257,8 +273,9 @@ def main() -> None:
 def run_part(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What one part says in the end; all of it is in its file."""
     if arguments.part in ("vae", "base"):
-        make = judge_vae if arguments.part == "vae" else judge_base
-        result = {"model": model_of(folder), **make(folder, arguments.count)}
+        work = work_of(arguments.work, folder)
+        told = judge_vae(folder, arguments.count) if arguments.part == "vae" else judge_base(folder, arguments.count, work)
+        result = {"model": model_of(folder), **told}
         write_json(RESULTS / f"learning_{arguments.part}.json", result)
         return result
     bench = Bench(folder, arguments.model, work_of(arguments.work, folder), arguments.recipe, arguments.brands)

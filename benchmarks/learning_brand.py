@@ -136,9 +136,9 @@ def look_alikes(kit: BrandKit) -> list[Product]:
     return [own, kit.rival, *same_shape, *(replace(own, shape=shape) for shape in SHAPES if shape != own.shape)]
 
 
-def gallery(kit: BrandKit, rows: Sequence[Asked], scenes_each: int = 12) -> list[np.ndarray]:
+def gallery(kit: BrandKit, rows: Sequence[Asked]) -> list[np.ndarray]:
     """For each look-alike, uint8 (scenes, H, W, 3): the same sets, angles and lights for all."""
-    chosen = [row for row in rows if row.is_brand and row.seed == 0][:scenes_each]
+    chosen = [row for row in rows if row.is_brand and row.seed == 0]
     found = []
     for product in tqdm(look_alikes(kit), desc="look-alikes", unit="product"):
         scenes = [brand_scene(replace(kit, product=product), 8_000_000 + number, row) for number, row in enumerate(chosen)]

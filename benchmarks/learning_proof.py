@@ -3,7 +3,9 @@
 B clips, F frames, H W pixels.
 """
 
+import fcntl
 import math
+import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +59,12 @@ class Lines:
 
     def add(self, line: dict[str, Any]) -> None:
         """Keeps a line."""
-        write_json(self.path, {**self.same, "runs": [*self.lines, line]})
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            write_json(self.path, {**self.same, "runs": [*self.lines, line]})
+        finally:
+            os.close(folder)
 
 
 class Proof:
@@ -66,7 +73,7 @@ class Proof:
     def __init__(
         self, work: Path, kit: BrandKit, folder: Path, model: str, num_files: int = 12, seeds: Sequence[int] = learning_brand.SEEDS
     ) -> None:
-        self.work, self.kit, self.folder = work, kit, folder
+        self.kit, self.folder = kit, folder
         name = kit.name.lower() if num_files == 12 else f"{kit.name.lower()}_{num_files}"
         self.rows, self.judge, self.segmenter = learning_brand.asked(kit, seeds), load_judge(), load_segmenter()
         self.clips_folder = work / f"{name}_clips_{len(seeds)}"
@@ -134,8 +141,15 @@ def strip_of(proof: Proof, clips: np.ndarray) -> np.ndarray:
 
 
 def means_of(lines: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean over brands and seeds, and the half width of its 95 % interval over the seeds' means."""
-    found, seeds = {}, sorted({line["seed"] for line in lines})
+    """Mean over brands and seeds, and the half width of its 95 % interval over the seeds' means.
+
+    A seed that not all brands of the table have been trained with yet is left out: brands differ more than seeds do.
+    """
+    trained: dict[int, set[str]] = {}
+    for line in lines:
+        trained.setdefault(line["seed"], set()).add(line["brand"])
+    seeds = sorted(seed for seed, brands in trained.items() if brands == set().union(*trained.values()))
+    found: dict[str, dict[str, float]] = {}
     for key in (key for key in lines[0] if key not in ("brand", "seed")):
         values = [[line[key] for line in lines if line["seed"] == seed and line[key] is not None] for seed in seeds]
         by_seed = [statistics.fmean(part) for part in values if part]  # an axis that tells nothing of a brand leaves it out

@@ -41,7 +41,7 @@ class DataSection(Section):
     """How clips become training samples."""
 
     caption_dropout: float = Field(default=0.1, ge=0, le=1)  # share of samples that see the null prompt
-    short_caption: float = Field(default=0.5, ge=0, le=1)  # share of samples that see the short caption
+    short_caption: float = Field(default=0.5, ge=0, le=1)  # share of the other samples that see the short caption
     prior: float = Field(default=0.0, ge=0)  # weight of staying with the base where the trigger is left out; costs a second pass
 
 

@@ -184,6 +184,7 @@ def test_means_are_over_brands_and_intervals_over_seeds() -> None:
     assert found["x"]["mean"] == 10
     assert found["x"]["±"] == pytest.approx(4.3027 * 10 / 3**0.5, rel=1e-3)
     assert found["y"] == {"mean": 4.0, "±": 0.0}
+    assert means_of([*lines, {"brand": "a", "seed": 3, "x": 1000.0, "y": 1000.0}]) == found, "seed 3 has one brand of two"
 
 
 def test_lines_are_kept_for_the_same_model_and_recipe_only(tmp_path: Path) -> None:

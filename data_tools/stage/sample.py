@@ -1,7 +1,7 @@
 """Draws scenes: a value for every axis of the taxonomy, then numbers that make it so. Renders nothing.
 
-Each axis is drawn evenly over its values unless it is pinned; numbers stay clear of the borders between values, so that
-what `describe` says of a drawn scene is never a close call.
+Each axis is drawn evenly over its values (a tilted horizon is rarer) unless it is pinned; numbers stay clear of the borders
+between values, so that what `describe` says of a drawn scene is never a close call.
 """
 
 import math

@@ -32,7 +32,7 @@ class Shape:
         half_depth: half the extent from front to back; equal to `radius` for a round shape.
         section: how the outline is carried around: `round` or `square` about the upright axis, `ring` about the z axis.
         handle: height, circle radius and bar radius of a handle on the right-hand side; None without.
-        has_face: two eyes are painted at this height above the badge.
+        has_face: two eyes are painted above the badge.
     """
 
     noun: str

@@ -6,7 +6,6 @@ Serves every network of nova-nano; knows none of them, and no data.
 On disk: one safetensors file with the weights, their running average and the optimizers' moments; the step is in its metadata.
 """
 
-import json
 import logging
 import math
 import time
@@ -197,8 +196,3 @@ def read_course(path: Path, kind: type[Course]) -> Course:
     from lora_studio.settings import read_toml, validate
 
     return validate(kind, read_toml(path, TrainingError), path, TrainingError)
-
-
-def describe(course: Course) -> str:
-    """One line for the log."""
-    return json.dumps(course.model_dump())

@@ -22,7 +22,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lora_studio import files
 from lora_studio.errors import run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part, write_weights
@@ -193,7 +192,6 @@ def train(course_file: Path, work: Path, model: Path, minutes: float) -> None:
     progress.use_average()
     write_part(model / "transformer", sizes.TRANSFORMER, pupil.transformer)
     write_weights(model / "text_encoder" / "model.safetensors", pupil.text_encoder.state_dict())
-    files.write_json(work / "backbone.json", {"step": progress.step})
 
 
 def main(

@@ -19,7 +19,6 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lora_studio import files
 from lora_studio.errors import run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part
@@ -270,7 +269,6 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
         if not course.decoder_only:
             balance_(vae.eval(), clips)
         write_part(out / "vae", sizes.VAE, vae)
-        files.write_json(work / "vae.json", {"step": progress.step})
 
 
 def main(

@@ -64,7 +64,6 @@ class Batch:
     """What the model is shown, before any noise.
 
     Attributes:
-        clip_ids: for messages.
         sample_ids: what the random draws are made of.
         moments: (B, 2C, T, H, W) float32, mean and log-variance of the VAE's posterior, unscaled.
         text: B tensors (n_i, D_text) float32; no rows at all is the null prompt.
@@ -72,7 +71,6 @@ class Batch:
         motion_flow: (B,) float32.
     """
 
-    clip_ids: list[str]
     sample_ids: list[int]
     moments: Tensor
     text: list[Tensor]
@@ -89,7 +87,7 @@ def decode(rows: Sequence[Row], sample_ids: Sequence[int], captions: Sequence[Ca
     plain = [_text_of(row, f"plain_{kind}").to(device) for row, kind in zip(rows, kinds, strict=True)]
     flow = torch.tensor([row["motion_flow"] for row in rows], dtype=torch.float32, device=device)
     clips = torch.from_numpy(np.stack(moments)).to(device)
-    return Batch([row["clip_id"] for row in rows], list(sample_ids), clips, text, plain, flow)
+    return Batch(list(sample_ids), clips, text, plain, flow)
 
 
 def _text_of(row: Row, kind: str) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from data_tools.stage.lessons import lesson
@@ -205,7 +206,8 @@ def test_transformer_and_text_encoder_are_trained_together(work: Path) -> None:
     after = weights.load_text(work / "model").encode(["a red can"])[0]
     assert not torch.equal(before, after)
     assert weights.load_transformer(work / "model").num_patches == 96
-    assert json.loads((work / "backbone.json").read_text())["step"] == 4
+    with safe_open(work / "backbone.safetensors", "pt") as file:
+        assert file.metadata()["step"] == "4"
 
 
 def test_a_name_in_front_tells_the_colour_that_words_leave_out() -> None:
