@@ -5,15 +5,34 @@ B frames, H W pixels (64 x 96 inside).
 
 import random
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from torch.nn import functional
 
 RESULTS: Final = Path(__file__).parent / "results"
+N = TypeVar("N", bound=nn.Module)
 HELD_BACK: Final = 1024  # the last so many stills are for measuring what was trained on the others
+
+
+def trained(weights: Path) -> Path:
+    """The weights of a network of the proof.
+
+    Raises:
+        SystemExit: it was not trained yet.
+    """
+    if not weights.is_file():
+        raise SystemExit(f"{weights} is missing: train it first with `python benchmarks/{weights.stem}.py --lessons FOLDER`")
+    return weights
+
+
+def load_trained(network: N, weights: Path) -> N:
+    """The network with its weights in place, for answers; ends as `trained` does."""
+    network.load_state_dict({name: value.float() for name, value in load_file(trained(weights)).items()})
+    return network.eval()
 
 
 def prepare(frames: np.ndarray) -> Tensor:

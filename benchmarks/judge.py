@@ -20,17 +20,17 @@ from typing import Final
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.frames import HELD_BACK, RESULTS, moved, prepare, worn
+from benchmarks.frames import HELD_BACK, RESULTS, load_trained, moved, prepare, worn
 from benchmarks.segmenter import Segmenter, load_segmenter
 from data_tools.stage.colours import NAMED
 from data_tools.stage.shapes import SHAPES
 from lora_studio import taxonomy
 from lora_studio.files import write_json
+from lora_studio.nano.build import write_weights
 from lora_studio.nano.lessons import SHAPELESS, Lessons, mirrored
 from lora_studio.nano.progress import Course, Progress, autocast
 from lora_studio.threads import share_cores
@@ -133,22 +133,9 @@ def judge_frames(judge: Judge, frames: np.ndarray) -> dict[str, Tensor]:
         return found | {axis: (found[axis] + mirror[axis].softmax(-1)) / 2 for axis in _MIRRORED}
 
 
-def judge_file() -> Path:
-    """Where the trained judge lies.
-
-    Raises:
-        SystemExit: it was not trained yet.
-    """
-    if not JUDGE.is_file():
-        raise SystemExit(f"{JUDGE} is missing: train the judge first with `python benchmarks/judge.py --lessons FOLDER`")
-    return JUDGE
-
-
 def load_judge() -> Judge:
-    """The trained judge; ends as `judge_file` does."""
-    judge = Judge()
-    judge.load_state_dict({name: value.float() for name, value in load_file(judge_file()).items()})
-    return judge.eval()
+    """The trained judge; ends as `trained` does."""
+    return load_trained(Judge(), JUDGE)
 
 
 def accuracy(judge: Judge, lessons: Lessons, scales: tuple[str, ...] | None) -> dict[str, float]:
@@ -181,7 +168,7 @@ def main() -> None:
     progress.advance(arguments.minutes, lambda step: loss_of(judge, stills, clips, course, step))
     progress.use_average()
     judge.cpu().eval()
-    save_file({name: value.half().contiguous() for name, value in judge.state_dict().items()}, JUDGE)
+    write_weights(JUDGE, judge.state_dict())
     told = {
         "steps": progress.step,
         "stills": len(stills) - HELD_BACK,

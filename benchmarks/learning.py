@@ -40,11 +40,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand
-from benchmarks.frames import RESULTS
-from benchmarks.judge import AXES, answers_of, judge_file, load_judge
+from benchmarks.frames import RESULTS, trained
+from benchmarks.judge import AXES, JUDGE, answers_of, load_judge
 from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, model_of, strip_of, work_of
 from benchmarks.learning_scores import Cells, brighter_sides, look, measured_colours, product_cells
-from benchmarks.segmenter import load_segmenter, segmenter_file
+from benchmarks.segmenter import SEGMENTER, load_segmenter
 from data_tools.stage import KITS
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH, Lesson, lesson
 from data_tools.stage.render import render
@@ -68,6 +68,11 @@ def unseen_lessons(count: int) -> list[Lesson]:
     numbered = (lesson("clips", number) for number in range(UNSEEN, UNSEEN + 100 * count))
     fitting = (item for item in numbered if item.truth["tags"]["angle.scale"] in SCALES)
     return [next(fitting) for _ in range(count)]
+
+
+def rulers() -> dict[str, str]:
+    """Hashes of the networks that judge."""
+    return {"judge": sha256_file(trained(JUDGE)), "segmenter": sha256_file(trained(SEGMENTER))}
 
 
 def prompt_of(item: Lesson) -> str:
@@ -109,6 +114,7 @@ def judge_base(folder: Path, count: int, work: Path) -> dict[str, Any]:
     decoded = through_vae(folder, rendered)
     return {
         "prompts": count,
+        **rulers(),
         "settings": SETTINGS.model_dump(),
         "base": shares(found, lessons) | shares_by_pixels(products, lessons),
         "base, first frame": shares(look(judge, clips[:, :1]).named, lessons),
@@ -161,8 +167,7 @@ class Bench:
 
     def lines(self, part: str) -> Lines:
         """The part's table, with the lines that are there."""
-        rulers = {"judge": sha256_file(judge_file()), "segmenter": sha256_file(segmenter_file())}
-        used = {"recipe": self.recipe_sha256, **rulers}
+        used = {"recipe": self.recipe_sha256, **rulers()}
         return Lines(
             RESULTS / f"learning_{part}.json", {"model": model_of(self.folder), "settings": SETTINGS.model_dump(), **used}
         )

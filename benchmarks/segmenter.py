@@ -19,16 +19,16 @@ from typing import Final
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.frames import HELD_BACK, RESULTS, moved, prepare, worn
+from benchmarks.frames import HELD_BACK, RESULTS, load_trained, moved, prepare, worn
 from data_tools.stage.lessons import FPS, lesson
 from data_tools.stage.render import product_cover
 from lora_studio.files import atomic_path, write_json
+from lora_studio.nano.build import write_weights
 from lora_studio.nano.lessons import SHAPELESS, Lessons
 from lora_studio.nano.progress import Course, Progress, autocast
 from lora_studio.threads import share_cores
@@ -77,22 +77,9 @@ def product_masks(segmenter: nn.Module, frames: np.ndarray, size: tuple[int, int
         return (scaled > 0).numpy()
 
 
-def segmenter_file() -> Path:
-    """Where the trained segmenter lies.
-
-    Raises:
-        SystemExit: it was not trained yet.
-    """
-    if not SEGMENTER.is_file():
-        raise SystemExit(f"{SEGMENTER} is missing: train it first with `python benchmarks/segmenter.py --lessons FOLDER`")
-    return SEGMENTER
-
-
 def load_segmenter() -> Segmenter:
-    """The trained segmenter; ends as `segmenter_file` does."""
-    segmenter = Segmenter()
-    segmenter.load_state_dict({name: value.float() for name, value in load_file(segmenter_file()).items()})
-    return segmenter.eval()
+    """The trained segmenter; ends as `trained` does."""
+    return load_trained(Segmenter(), SEGMENTER)
 
 
 def covers_of(numbers: range) -> np.ndarray:
@@ -153,7 +140,7 @@ def main() -> None:
     progress.advance(arguments.minutes, lambda step: loss_of(segmenter, stills, covers, course, step))
     progress.use_average()
     segmenter.cpu().eval()
-    save_file({name: value.half().contiguous() for name, value in segmenter.state_dict().items()}, SEGMENTER)
+    write_weights(SEGMENTER, segmenter.state_dict())
     told = {"steps": progress.step, "stills": len(covers), "overlap on unseen renders": overlap(segmenter, stills)}
     write_json(RESULTS / "segmenter.json", told)
     sys.stdout.write(f"{told}\n")
