@@ -48,7 +48,7 @@ from benchmarks.segmenter import SEGMENTER, load_segmenter
 from data_tools.stage import KITS
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH, Lesson, lesson
 from data_tools.stage.render import render
-from lora_studio.files import sha256_file, write_json
+from lora_studio.files import sha256_file, sha256_json, write_json
 from lora_studio.nano.lessons import as_pixels, compose_caption
 from lora_studio.nova import weights
 from lora_studio.recipe import load_recipe
@@ -105,7 +105,8 @@ def judge_base(folder: Path, count: int, work: Path) -> dict[str, Any]:
     """The table of part `base`, and its picture."""
     lessons = unseen_lessons(count)
     rows = [(prompt_of(item), number) for number, item in enumerate(lessons)]
-    clips = learning_brand.clips_of(work / f"base_{count}.npy", lambda: learning_brand.make_clips(folder, rows, SETTINGS))
+    kept = work / f"base_{sha256_json(rows)[:12]}.npy"  # other words are other clips
+    clips = learning_brand.clips_of(kept, lambda: learning_brand.make_clips(folder, rows, SETTINGS))
     rendered = np.stack([render(item.scene, HEIGHT, WIDTH, 9, FPS) for item in tqdm(lessons, desc="renders", unit="clip")])
     judge, segmenter = load_judge(), load_segmenter()
     found, products = look(judge, clips).named, product_cells(segmenter, clips)
@@ -150,7 +151,7 @@ def judge_vae(folder: Path, count: int) -> dict[str, Any]:
 PRESETS: Final = ("motion", "look", "texture", "full")
 RANKS: Final = (2, 4, 8, 16)
 STEPS: Final = (75, 150, 300)
-RATES: Final = {"motion": 5e-3, "look": 2e-3, "texture": 2e-3, "full": 2e-3}  # tried by hand
+RATES: Final = {"motion": 5e-3, "look": 2e-3, "texture": 2e-3, "full": 2e-3}  # the first and the last tried by hand
 FILMS: Final = (2, 3, 6, 11, 22)  # twelve films give 43 clips, of which a fifth is held out
 FEWER: Final = (0, 1)  # seeds of a prompt in the parts with many variants
 
