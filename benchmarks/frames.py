@@ -16,6 +16,7 @@ from torch.nn import functional
 RESULTS: Final = Path(__file__).parent / "results"
 N = TypeVar("N", bound=nn.Module)
 HELD_BACK: Final = 1024  # the last so many stills are for measuring what was trained on the others
+SMALL_SHARE: Final = 0.15  # of the lessons whose product is a dot or has no outline
 
 
 def trained(weights: Path) -> Path:
@@ -49,6 +50,24 @@ def moved(pixels: Tensor, generator: torch.Generator) -> Tensor:
     matrices[:, 0, 2], matrices[:, 1, 2] = across / 5, down / 5  # a picture is 2 wide
     grid = functional.affine_grid(matrices, list(pixels.shape), align_corners=False)
     return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+
+
+def softened(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, 3, 64, 96), three of five with an outline that wavers and parts out of focus, as the frames of a small model are."""
+    number, size = len(pixels), pixels.shape[-2:]
+    chosen = torch.rand(number, 1, 1, 1, generator=generator) < 0.6
+    slow, fast, blur = torch.rand(3, number, 1, 1, 1, generator=generator)
+    shifts = 0.06 * slow * _waves(number, 2, 4, generator) + 0.03 * fast * _waves(number, 2, 9, generator)
+    still = functional.affine_grid(torch.eye(2, 3).repeat(number, 1, 1), list(pixels.shape), align_corners=False)
+    bent = functional.grid_sample(pixels, still + shifts.movedim(1, -1), padding_mode="border", align_corners=False)
+    small = functional.interpolate(bent, scale_factor=0.25, mode="bilinear", antialias=True)
+    where = blur * torch.sigmoid(3 * _waves(number, 1, 6, generator))
+    return torch.where(chosen, bent.lerp(functional.interpolate(small, size, mode="bilinear"), where), pixels)
+
+
+def _waves(number: int, channels: int, cells: int, generator: torch.Generator) -> Tensor:
+    """(number, channels, 64, 96) smooth noise of about unit variance, `cells` waves high and wide."""
+    return functional.interpolate(torch.randn(number, channels, cells, cells, generator=generator), (64, 96), mode="bicubic")
 
 
 def worn(pixels: Tensor, chance: random.Random, generator: torch.Generator) -> Tensor:

@@ -3,8 +3,9 @@
     python benchmarks/judge.py --lessons build/nano/lessons      # trains it and prints what it gets right
 
 It has never seen a generated picture, knows nothing of the model it judges, and its own mistakes on unseen renders are printed and
-kept, because no share it reports can be trusted beyond them. Blurred renders are among its lessons: what the autoencoder blurs
-should be judged by its content. The segmenter, trained on renders alone too, shows it where the product is; train that first.
+kept, because no share it reports can be trusted beyond them. Blurred, bent and half unsharp renders are among its lessons: what a
+small model draws softly should be judged by its content. The segmenter, trained on renders alone too, shows it where the product
+is; train that first.
 
 Writes benchmarks/results/judge.safetensors and judge.json.
 
@@ -24,14 +25,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.frames import HELD_BACK, RESULTS, load_trained, moved, prepare, worn
+from benchmarks.frames import HELD_BACK, RESULTS, SMALL_SHARE, load_trained, moved, prepare, softened, worn
 from benchmarks.segmenter import Segmenter, load_segmenter
 from data_tools.stage.colours import NAMED
 from data_tools.stage.shapes import SHAPES
 from lora_studio import taxonomy
 from lora_studio.files import write_json
 from lora_studio.nano.build import write_weights
-from lora_studio.nano.lessons import SHAPELESS, Lessons, mirrored
+from lora_studio.nano.lessons import Lessons, draw_lesson, mirrored
 from lora_studio.nano.progress import Course, Progress, autocast
 from lora_studio.threads import share_cores
 
@@ -42,7 +43,6 @@ AXES: Final = {
     "angle": taxonomy.values("angle.vertical"),
     "light": taxonomy.values("light.direction"),
 }
-_SMALL_SHARE: Final = 0.15  # of the lessons whose product is a dot or has no outline
 _MIRRORED: Final = ("shape", "colour", "angle")  # the same in the mirror
 _TRUTH: Final = {"shape": "shape", "colour": "body"}
 _TAGS: Final = {"angle": "angle.vertical", "light": "light.direction"}
@@ -99,12 +99,14 @@ def answers_of(truth: dict, flip: bool = False) -> dict[str, int]:
 
 
 def loss_of(judge: Judge, stills: Lessons, clips: Lessons, course: Course, step: int) -> dict[str, Tensor]:
-    """Cross entropy of all axes on one batch: moved, resized, mirrored, some blurred, brightness and noise a little off."""
+    """Cross entropy of all axes on one batch: moved, resized, mirrored, some soft, brightness and noise a little off."""
     chance = random.Random(f"{course.seed}/{step}")
     generator = torch.Generator().manual_seed(chance.getrandbits(60))
     frames, answers = zip(*(_lesson(stills, clips, chance) for _ in range(course.batch_size)), strict=True)
-    pixels = worn(moved(prepare(np.stack(frames)), generator), chance, generator)
+    pixels = softened(moved(prepare(np.stack(frames)), generator), generator)
+    pixels = worn(pixels, chance, generator)
     device = judge.stem.weight.device
+    torch.manual_seed(chance.getrandbits(60))  # of the dropout: a step done again is the same
     with autocast():
         logits = judge(pixels.to(device))
     wanted = {axis: torch.tensor([a[axis] for a in answers], device=device) for axis in AXES}
@@ -114,11 +116,9 @@ def loss_of(judge: Judge, stills: Lessons, clips: Lessons, course: Course, step:
 def _lesson(stills: Lessons, clips: Lessons, chance: random.Random) -> tuple[np.ndarray, dict[str, int]]:
     """A still that is not held back or any frame of a clip, now and then in the mirror: (H, W, 3), and the right answers."""
     flip = chance.random() < 0.5
-    while True:
-        number = chance.randrange(len(stills) - HELD_BACK + len(clips))
-        lessons, index = (clips, number) if number < len(clips) else (stills, number - len(clips))
-        if lessons.truths[index]["tags"]["angle.scale"] not in SHAPELESS or chance.random() < _SMALL_SHARE:
-            break
+    usable = len(stills) - HELD_BACK
+    lessons, among = (clips, len(clips)) if chance.randrange(usable + len(clips)) < len(clips) else (stills, usable)
+    index = draw_lesson(lessons, SMALL_SHARE, chance, among)
     frames = lessons.frames(index)
     frame = frames[chance.randrange(len(frames))]
     return frame[:, ::-1] if flip else frame, answers_of(lessons.truths[index], flip)

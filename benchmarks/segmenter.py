@@ -24,18 +24,17 @@ from torch.nn import functional
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.frames import HELD_BACK, RESULTS, load_trained, moved, prepare, worn
+from benchmarks.frames import HELD_BACK, RESULTS, SMALL_SHARE, load_trained, moved, prepare, worn
 from data_tools.stage.lessons import FPS, lesson
 from data_tools.stage.render import product_cover
 from lora_studio.files import atomic_path, write_json
 from lora_studio.nano.build import write_weights
-from lora_studio.nano.lessons import SHAPELESS, Lessons
+from lora_studio.nano.lessons import Lessons, draw_lesson
 from lora_studio.nano.progress import Course, Progress, autocast
 from lora_studio.threads import share_cores
 
 SEGMENTER: Final = RESULTS / "segmenter.safetensors"
 SIZE: Final = (64, 96)
-_SMALL_SHARE: Final = 0.15  # of the lessons whose product is a dot or has no outline
 _STILLS: Final = 10_240  # more would teach little: half the network's mistakes lie on the outline itself
 
 
@@ -92,11 +91,7 @@ def loss_of(segmenter: Segmenter, stills: Lessons, covers: np.ndarray, course: C
     """Cross entropy of every pixel on one batch: moved, resized, mirrored, half of them blurred, brightness and noise off."""
     chance = random.Random(f"{course.seed}/{step}")
     generator = torch.Generator().manual_seed(chance.getrandbits(60))
-    indices: list[int] = []
-    while len(indices) < course.batch_size:
-        index = chance.randrange(len(covers))
-        if stills.truths[index]["tags"]["angle.scale"] not in SHAPELESS or chance.random() < _SMALL_SHARE:
-            indices.append(index)
+    indices = [draw_lesson(stills, SMALL_SHARE, chance, len(covers)) for _ in range(course.batch_size)]
     pixels = prepare(np.stack([stills.frames(index)[0] for index in indices]))
     cover = torch.from_numpy(covers[indices])[:, None].float() / 127.5 - 1
     both = moved(torch.cat([pixels, cover], 1), generator)

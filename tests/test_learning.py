@@ -12,6 +12,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand, learning_scores
+from benchmarks.frames import softened
 from benchmarks.judge import AXES, Judge, judge_frames
 from benchmarks.learning_proof import Lines, means_of
 from benchmarks.learning_scores import Seen
@@ -70,6 +71,18 @@ def test_the_judge_is_of_one_mind_about_a_picture_and_its_mirror_image() -> None
     for axis in ("shape", "colour", "angle"):
         torch.testing.assert_close(one[axis], other[axis])
     assert not torch.allclose(one["light"], other["light"]), "light has a side"
+
+
+def test_softened_frames_keep_their_content_and_most_of_them_lose_their_outline() -> None:
+    frame = -torch.ones(200, 3, 64, 96)
+    frame[:, 0, 16:48, 32:64] = 1.0
+    soft = softened(frame, torch.Generator().manual_seed(0))
+    untouched = (soft == frame).flatten(1).all(1)
+    assert untouched.float().mean().item() == pytest.approx(0.4, abs=0.1)
+    assert (soft[:, 0, 28:36, 44:52] > 0.5).float().mean() > 0.95, "the middle of the square is where it was"
+    assert (soft[:, 1:] < -0.99).all(), "no other colour comes in"
+    amounts = (soft - frame)[~untouched, 0].abs().mean((1, 2))
+    assert amounts.max() > 3 * amounts.min(), "each in its own way"
 
 
 class NotGrey(nn.Module):

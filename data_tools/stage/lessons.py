@@ -27,12 +27,12 @@ from data_tools.stage.render import product_cover, render
 from data_tools.stage.sample import Draw, sample_scene
 from data_tools.stage.scene import Scene, content, describe
 from lora_studio import files
+from lora_studio.nano.lessons import LESSONS_A_FILE
 
 HEIGHT: Final = 128
 WIDTH: Final = 192
 FPS: Final = 12
 FRAMES: Final = {"clips": 9, "stills": 1}
-LESSONS_A_FILE: Final = 256
 CELL: Final = 16  # pixels a side: a patch of the backbone
 _RAYS: Final = 4  # a side, for the share of a cell
 # shot sizes in 100 lessons: the sizes in which a product can be told get most

@@ -80,6 +80,14 @@ class Lessons:
         return self._pixels[index // LESSONS_A_FILE][index % LESSONS_A_FILE]
 
 
+def draw_lesson(lessons: Lessons, small_share: float, chance: random.Random, among: int | None = None) -> int:
+    """Any of the first `among` lessons; of those whose product is a dot, or larger than the picture, only so many."""
+    while True:
+        index = chance.randrange(among or len(lessons))
+        if lessons.truths[index]["tags"]["angle.scale"] not in SHAPELESS or chance.random() < small_share:
+            return index
+
+
 def as_pixels(frames: list[np.ndarray]) -> Tensor:
     """L arrays (F, H, W, 3) uint8 -> (L, 3, F, H, W) float32 in -1..1."""
     return torch.from_numpy(np.stack(frames)).movedim(-1, 1).float() / 127.5 - 1.0

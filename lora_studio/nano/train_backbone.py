@@ -26,7 +26,7 @@ from lora_studio.errors import run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part, write_weights
 from lora_studio.nano.latents import Latents, encode_lessons
-from lora_studio.nano.lessons import SHAPELESS, Lessons, compose_caption, draw_content, draw_name
+from lora_studio.nano.lessons import Lessons, compose_caption, draw_content, draw_lesson, draw_name
 from lora_studio.nano.progress import Course, Progress, autocast, read_course, training_device
 from lora_studio.nova.masking import split_order
 from lora_studio.nova.schedules import FlowMatchScheduler
@@ -110,14 +110,6 @@ def caption_of(lessons: Lessons, index: int, null_prompts: float, chance: random
     is_told = content.split(" ", 1)[1].startswith(truth["body"])
     is_named = chance.random() < (0.1 if is_told else 0.6)
     return f"{draw_name(truth['body'], chance)}, {caption}" if is_named else caption
-
-
-def draw_lesson(lessons: Lessons, small_share: float, chance: random.Random) -> int:
-    """Any lesson; of those whose product is tiny, or larger than the picture, only so many: they teach little about shapes."""
-    while True:
-        index = chance.randrange(len(lessons))
-        if lessons.truths[index]["tags"]["angle.scale"] not in SHAPELESS or chance.random() < small_share:
-            return index
 
 
 def blurred(latents: Tensor, most: float, chance: random.Random) -> Tensor:

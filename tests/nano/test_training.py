@@ -15,7 +15,7 @@ from data_tools.stage.lessons import lesson
 from lora_studio.errors import TrainingError
 from lora_studio.nano import train_backbone, train_vae, train_vision
 from lora_studio.nano.build import build
-from lora_studio.nano.lessons import Lessons, as_pixels, draw_name
+from lora_studio.nano.lessons import Lessons, as_pixels, draw_lesson, draw_name
 from lora_studio.nano.progress import Course
 from lora_studio.nova import weights
 from lora_studio.nova.vae import AutoencoderKLOpenSora
@@ -234,7 +234,7 @@ def test_lessons_without_an_outline_are_shown_less_often() -> None:
             return 2
 
     chance = random.Random(0)
-    drawn = [train_backbone.draw_lesson(TwoScales(), 0.25, chance) for _ in range(2000)]
+    drawn = [draw_lesson(TwoScales(), 0.25, chance) for _ in range(2000)]
     assert drawn.count(1) / drawn.count(0) == pytest.approx(0.25, abs=0.05)
 
 
