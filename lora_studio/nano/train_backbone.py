@@ -50,7 +50,9 @@ class BackboneCourse(Course):
     blank_share: float = Field(default=0.3, ge=0, le=1)  # of the steps: nothing is visible
     least_hidden: float = Field(default=0.2, gt=0, le=1)  # of the patches in all other steps: drawn evenly from here to all
     small_share: float = Field(default=0.35, gt=0, le=1)  # of the lessons whose product is a dot or has no outline
-    context_noise: float = Field(default=0.3, ge=0)  # most of it in what is visible; of a channel's deviation
+    context_noise: float = Field(default=0.3, ge=0)  # most of it in what is visible; see `spoiled`
+    context_drift: float = Field(default=0.0, ge=0)
+    context_blur: float = Field(default=0.0, ge=0, le=1)
     product_weight: float = Field(default=4.0, ge=1)  # of the patches where the product may be, beside the others
     outlook: float = Field(default=1.0, ge=0)  # weight of the error of the video encoder's linear reading
 
@@ -112,15 +114,28 @@ def caption_of(lessons: Lessons, index: int, null_prompts: float, chance: random
     return f"{draw_name(truth['body'], chance)}, {caption}" if is_named else caption
 
 
-def blurred(latents: Tensor, most: float, chance: random.Random) -> Tensor:
-    """(B, C, T, H, W) latents with noise, for each clip of any strength from none to `most` of a channel's deviation.
+def spoiled(latents: Tensor, noise: float, drift: float, blur: float, chance: random.Random) -> Tensor:
+    """(B, C, T, H, W) latents as a model might have painted them: noisy, off in places, and in places out of focus.
 
-    What the model has painted is never quite right; one that was only ever shown perfect patches goes astray among its own.
+    What the model has painted is never quite right; one that was only ever shown perfect patches goes astray among its own, and
+    one that was shown noisy ones alone still trusts their averages, so that what is pale in one frame is paler in the next.
+
+    Args:
+        noise: most of the white noise, of a channel's deviation; each clip has any strength up to it. So has each of the others.
+        drift: most of the noise that changes over a quarter of the picture.
+        blur: most of the share that a patch takes from its neighbours, which differs from place to place.
     """
     generator = torch.Generator().manual_seed(chance.getrandbits(60))
-    strength = most * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
-    noise = strength * torch.randn(latents.shape, generator=generator)
-    return latents + noise.to(latents.device) * latents.std(dim=(0, 2, 3, 4), keepdim=True)
+    number, channels, frames, *size = latents.shape
+    noises, drifts, blurs = torch.rand(3, number, 1, 1, 1, 1, generator=generator)
+    white = torch.randn(latents.shape, generator=generator)
+    waves = torch.randn(number, (channels + 1) * frames, 4, 4, generator=generator)
+    waves = nn.functional.interpolate(waves, size, mode="bicubic").unflatten(1, (channels + 1, frames))  # (B, C + 1, T, H, W)
+    flat = latents.transpose(1, 2).flatten(0, 1)
+    around = nn.functional.avg_pool2d(flat, 3, stride=1, padding=1, count_include_pad=False).unflatten(0, (number, frames))
+    where = (blur * blurs * torch.sigmoid(3 * waves[:, -1:])).to(latents)
+    off = (noise * noises * white + drift * drifts * waves[:, :-1]).to(latents)
+    return latents.lerp(around.transpose(1, 2), where) + off * latents.std(dim=(0, 2, 3, 4), keepdim=True)
 
 
 def weigh(cover: Tensor, usual: Tensor, kept_ids: Tensor, product_weight: float) -> Tensor:
@@ -162,7 +177,7 @@ def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, cl
     with autocast():
         text = pupil.encode(captions)
         flow = torch.full((count,), MOTION_FLOW, device=latents.device)
-        shown = blurred(latents, course.context_noise, chance)
+        shown = spoiled(latents, course.context_noise, course.context_drift, course.context_blur, chance)
         schedule = FlowMatchScheduler(shift=1.0)
         losses = training_loss(pupil.transformer, schedule, latents, text, flow, draws, shown=shown, weights=weights)
         outlook = pupil.outlook_error(latents, 1 + (course.product_weight - 1) * cover)

@@ -241,12 +241,26 @@ def test_lessons_without_an_outline_are_shown_less_often() -> None:
 def test_visible_patches_get_noise_of_their_channels_size() -> None:
     sizes = torch.tensor([1.0, 0.2])[:, None, None, None]
     latents = sizes * torch.randn(64, 2, 1, 16, 24, generator=torch.Generator().manual_seed(0))
-    noise = train_backbone.blurred(latents, 0.3, random.Random(0)) - latents
+    noise = train_backbone.spoiled(latents, 0.3, 0.0, 0.0, random.Random(0)) - latents
     strengths = noise.std(dim=(2, 3, 4)) / latents.std(dim=(0, 2, 3, 4))  # (64, 2)
     assert strengths.min() < 0.02
     assert 0.28 < strengths.max() < 0.33
     assert strengths[:, 0] == pytest.approx(strengths[:, 1], rel=0.2)
-    assert torch.equal(train_backbone.blurred(latents, 0.0, random.Random(0)), latents)
+    assert torch.equal(train_backbone.spoiled(latents, 0.0, 0.0, 0.0, random.Random(0)), latents)
+
+
+def test_visible_patches_drift_together_and_blur_in_places() -> None:
+    latents = torch.randn(64, 2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    drift = train_backbone.spoiled(latents, 0.0, 0.5, 0.0, random.Random(0)) - latents
+    assert 0.3 < drift.std(dim=(1, 2, 3, 4)).max() < 0.6
+    steps = (drift[..., 1:] - drift[..., :-1]).abs().mean()
+    assert steps < 0.4 * drift.abs().mean(), "neighbours are off alike"
+    assert not torch.allclose(drift[:, :, 0], drift[:, :, 1]), "each frame by itself"
+    blurred = train_backbone.spoiled(latents, 0.0, 0.0, 0.9, random.Random(0))
+    left = blurred.std(dim=(1, 2, 3, 4)) / latents.std(dim=(1, 2, 3, 4))
+    assert left.min() < 0.7 < 0.95 < left.max(), "from hardly to strongly"
+    flat = torch.ones(2, 2, 3, 16, 24)
+    torch.testing.assert_close(train_backbone.spoiled(flat, 0.0, 0.0, 0.9, random.Random(0)), flat)
 
 
 def test_the_pupil_reads_as_the_text_encoder_does(work: Path) -> None:
