@@ -106,7 +106,6 @@ def bake_occlusion(field: Field, columns: int = 64, rays: int = 20) -> Patch:
     reach = [float(field.high[i, 0]) + 1.0 for i in (0, 2)]
     low, high = (-reach[0], -reach[1]), (reach[0], reach[1])
     points, _ = _grid(field, low, high, columns)
-    points = points.clone()
     points[1] = 0.004
     total = torch.zeros_like(points[0])
     for index in range(rays):

@@ -112,7 +112,7 @@ def _check_shoot(workspace: Workspace, seed: int, kit: BrandKit) -> None:
     truth = files.read_json(path)
     if (was := truth["seed"]) != seed:
         raise FootageError(f"{path} belongs to a shoot with seed {was}, got seed {seed}: use --seed {was}, or another workspace")
-    if (was := truth.get("brand", ACME.name)) != kit.name:
+    if (was := truth["brand"]) != kit.name:
         raise FootageError(f"{path} belongs to a shoot of {was}, got {kit.name}: use --brand {was.lower()}, or another workspace")
 
 
@@ -157,8 +157,7 @@ def _write_papers(workspace: Workspace, films: dict[str, list[PlannedShot]], see
     report.writerow(("file", "start_s", "content", *LOGGED_AXES))
     for name, entry in sorted(truth.items()):
         for shot in entry["shots"]:
-            words = shot.get("logged", shot["content"])  # truths of older shoots hold no words for the report
-            report.writerow((name, f"{shot['start_s']:.3f}", words, *(shot["tags"][axis] for axis in LOGGED_AXES)))
+            report.writerow((name, f"{shot['start_s']:.3f}", shot["logged"], *(shot["tags"][axis] for axis in LOGGED_AXES)))
     files.write_json(path, {"schema": 1, "brand": kit.name, "seed": seed, "files": truth})
     files.write_text(workspace.footage / "camera_report.csv", table.getvalue())
 

@@ -114,6 +114,7 @@ def _method(recipe: Recipe, learner: Learner, state: RunState) -> card.Method:
         lr=recipe.optim.lr,
         seed=recipe.train.seed,
         caption_dropout=recipe.data.caption_dropout,
+        prior=recipe.data.prior,
         recipe_sha256=state.recipe_sha256,
     )
 
