@@ -14,7 +14,8 @@ for the prompts of other clips. `renders` is what the judge gets right on render
 `decoded` is the same after the autoencoder, which is all that a backbone can do.
 
 `brands`: for each brand the public commands make a workspace of its footage and an adapter by the shipped recipe, seed by seed.
-An index of 0 is the base with the same prompts and seeds, 100 is real footage of scenes that nobody trained on.
+An index of 0 is the base with the same prompts and seeds, 100 is real footage of scenes that nobody trained on; `decoded` is what
+the autoencoder leaves of that footage.
 
 `ablation` and `data`: the same figures for variants of the recipe and for fewer or more films, one run each and half the clips.
 
@@ -49,7 +50,7 @@ from data_tools.stage import KITS
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH, Lesson, lesson
 from data_tools.stage.render import render
 from lora_studio.files import sha256_file, sha256_json, write_json
-from lora_studio.nano.lessons import as_pixels, compose_caption
+from lora_studio.nano.lessons import compose_caption
 from lora_studio.nova import weights
 from lora_studio.recipe import load_recipe
 from lora_studio.runs import Run
@@ -112,7 +113,7 @@ def judge_base(folder: Path, count: int, work: Path) -> dict[str, Any]:
     found, products = look(judge, clips).named, product_cells(segmenter, clips)
     real_products = product_cells(segmenter, rendered)
     draw_sheet(rendered[:24, 4], clips[:24, 4], PICTURES / "learning_base.png")
-    decoded = through_vae(folder, rendered)
+    decoded = learning_brand.through_vae(folder, rendered)
     return {
         "prompts": count,
         **rulers(),
@@ -126,21 +127,11 @@ def judge_base(folder: Path, count: int, work: Path) -> dict[str, Any]:
     }
 
 
-def through_vae(folder: Path, clips: np.ndarray) -> np.ndarray:
-    """uint8 (B, 9, H, W, 3) -> the same, encoded and decoded from the means of the posterior."""
-    vae, again = weights.load_vae(folder), []
-    for frames in tqdm(clips, desc="autoencoder", unit="clip"):
-        with torch.inference_mode():
-            pixels = vae.decode(vae.encode(as_pixels([frames])).mean)[0].clamp(-1, 1).movedim(0, -1)
-        again.append(((pixels + 1) * 127.5).round().byte().numpy())
-    return np.stack(again)
-
-
 def judge_vae(folder: Path, count: int) -> dict[str, Any]:
     """The table of part `vae`, and its picture: above as rendered, below as decoded."""
     scenes = [item.scene for item in unseen_lessons(count)]
     rendered = np.stack([render(scene, HEIGHT, WIDTH, 9, FPS) for scene in tqdm(scenes, desc="renders", unit="clip")])
-    decoded = through_vae(folder, rendered)
+    decoded = learning_brand.through_vae(folder, rendered)
     errors = np.stack([np.abs(new.astype(np.int16) - old) for new, old in zip(decoded, rendered, strict=True)])
     draw_sheet(rendered[:24, 8], decoded[:24, 8], PICTURES / "learning_vae.png")
     by_frame = errors.mean(axis=(0, 2, 3, 4)) / 255

@@ -1,7 +1,8 @@
 """The brands of the learning proof: their workspaces, prompts, real footage, adapters and clips. Judges nothing.
 
 In a work folder, for each brand: `BRAND/` is a workspace made with the public commands; `BRAND_clips/NAME.npy` are the clips of the
-base, of each run, and of real footage, uint8 (B, 9, 128, 192, 3) in the order of `asked`. What is there is not made again.
+base, of each run, of real footage, and of that after the autoencoder, uint8 (B, 9, 128, 192, 3) in the order of `asked`. What is
+there is not made again.
 """
 
 import subprocess
@@ -23,6 +24,7 @@ from lora_studio.adapters.storage import load_adapter
 from lora_studio.files import atomic_path
 from lora_studio.generation.sampler import generate
 from lora_studio.generation.settings import SamplerSettings
+from lora_studio.nano.lessons import as_pixels
 from lora_studio.nova import weights
 from lora_studio.runs import Run
 from lora_studio.taxonomy import phrase
@@ -111,6 +113,16 @@ def make_clips(folder: Path, rows: Sequence[tuple[str, int]], settings: SamplerS
         texts, seeds = zip(*rows[start : start + 16], strict=True)
         made.append(generate(transformer, vae, scheduler, text.encode(list(texts)), settings, list(seeds)))
     return np.concatenate(made)
+
+
+def through_vae(folder: Path, clips: np.ndarray) -> np.ndarray:
+    """uint8 (B, 9, H, W, 3) -> the same, encoded and decoded from the means of the posterior."""
+    vae, again = weights.load_vae(folder), []
+    for frames in tqdm(clips, desc="autoencoder", unit="clip"):
+        with torch.inference_mode():
+            pixels = vae.decode(vae.encode(as_pixels([frames])).mean)[0].clamp(-1, 1).movedim(0, -1)
+        again.append(((pixels + 1) * 127.5).round().byte().numpy())
+    return np.stack(again)
 
 
 def real_clips(kit: BrandKit, rows: Sequence[Asked]) -> np.ndarray:

@@ -80,6 +80,7 @@ class Proof:
         self.workspace = learning_brand.prepare(work, name, kit, model, num_files)
         real = learning_brand.clips_of(self.clips_folder / "real.npy", lambda: learning_brand.real_clips(kit, self.rows))
         self.real, self.real_seen = real, look(self.judge, real)
+        self.decoded = learning_brand.clips_of(self.clips_folder / "decoded.npy", lambda: learning_brand.through_vae(folder, real))
         self.usual_shares = learning_scores.usual_shares(self.colour_shares(real))
         self.real_rows = [row for row in self.rows if row.is_brand and row.seed < 2]
         products = learning_brand.gallery(kit, self.rows)
@@ -111,12 +112,14 @@ class Proof:
         brand = np.array([row.is_brand for row in self.rows])
         unshot = brand & ~np.array([row.was_shot for row in self.rows])
         score, base, real = self.raw(clips, ours), self.raw(self.base, theirs), self.raw(self.real, self.real_seen)
+        decoded = self.raw(self.decoded, look(self.judge, self.decoded))
         told: dict[str, float | None] = {}
         for axis in score:
             ceiling = real[axis]
             told |= {f"{axis} base": base[axis][brand].mean(), f"{axis} adapter": score[axis][brand].mean()}
             told[f"{axis} real"] = ceiling.mean()
             told[f"{axis} index"] = learning_scores.index(score[axis][brand], base[axis][brand], ceiling)
+            told[f"{axis} index decoded"] = learning_scores.index(decoded[axis], base[axis][brand], ceiling)
             told[f"{axis} index unshot"] = learning_scores.index(score[axis][unshot], base[axis][unshot], ceiling)
             leaked = base[axis][brand] + (score[axis] - base[axis])[~brand].mean()  # as far from the base as it moved unasked
             told[f"{axis} leakage"] = learning_scores.index(leaked, base[axis][brand], ceiling)
