@@ -44,8 +44,8 @@ class Method(Record):
     lr: float
     seed: int
     caption_dropout: float
-    prior: float
     recipe_sha256: str
+    prior: float | None = None  # None: of a card that does not say it
 
 
 class Data(Record):
@@ -158,7 +158,8 @@ def card_to_markdown(card: Card) -> str:
         ],
         "How it was trained": [
             f"rank {method.rank}, alpha {method.alpha:g}, {schedule}",
-            f"seed {method.seed}, precision {base.precision}, caption dropout {method.caption_dropout:g}, prior {method.prior:g}",
+            f"seed {method.seed}, precision {base.precision}, caption dropout {method.caption_dropout:g}",
+            *([] if method.prior is None else [f"prior {method.prior:g}"]),
             f"recipe SHA-256: `{method.recipe_sha256}`",
         ],
         "What it saw": [

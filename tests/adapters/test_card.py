@@ -1,5 +1,7 @@
 """The card says what is known, in words that follow the numbers."""
 
+import json
+
 import pytest
 
 from lora_studio.adapters import card
@@ -57,8 +59,17 @@ def test_a_card_is_written_for_machines_and_for_people(tmp_path):
     card.write_card(tmp_path, made)
     assert card.read_card(tmp_path) == made
     text = (tmp_path / "card.md").read_text()
-    for fact in ("acmelook", "a" * 64, "f" * 64, "Acme Studios", "16 layers", "2027-01-01", "None yet.", "fewer than ten shots"):
+    facts = ("acmelook", "a" * 64, "f" * 64, "Acme Studios", "16 layers", "2027-01-01", "None yet.", "fewer than ten shots", "prior 0.5")
+    for fact in facts:
         assert fact in text
+
+
+def test_a_card_from_before_the_prior_was_kept_is_read(tmp_path):
+    card.write_card(tmp_path, make(None))
+    told = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))
+    assert told["method"].pop("prior") == 0.5
+    (tmp_path / "card.json").write_text(json.dumps(told), encoding="utf-8")
+    assert card.read_card(tmp_path).method.prior is None
 
 
 def test_without_held_out_clips_the_card_says_so():
