@@ -59,8 +59,8 @@ def test_a_card_is_written_for_machines_and_for_people(tmp_path):
     card.write_card(tmp_path, made)
     assert card.read_card(tmp_path) == made
     text = (tmp_path / "card.md").read_text()
-    facts = ("acmelook", "a" * 64, "f" * 64, "Acme Studios", "16 layers", "2027-01-01", "None yet.", "fewer than ten shots", "prior 0.5")
-    for fact in facts:
+    facts = ("acmelook", "a" * 64, "f" * 64, "Acme Studios", "16 layers", "2027-01-01", "None yet.", "fewer than ten shots")
+    for fact in (*facts, "prior 0.5"):
         assert fact in text
 
 
