@@ -7,7 +7,6 @@ Knows no video: a task is a module-level function, plain JSON values in, plain J
 import contextlib
 import json
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import psutil
 
 from lora_studio.errors import LoraStudioError
+from lora_studio.threads import usable_cores
 
 Beat = Callable[[float], None]  # called with the share of the work done, 0..1
 Job = Callable[[dict[str, Any], Beat], Any]
@@ -58,7 +58,7 @@ class _Child:
 
 def num_workers() -> int:
     """How many children are worth running at once on this machine."""
-    return max(1, min(8, os.cpu_count() or 1))
+    return min(8, usable_cores())
 
 
 def run_supervised(

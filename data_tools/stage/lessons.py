@@ -10,7 +10,6 @@ of each 16-pixel cell the product covers in every fourth frame, (L, 3 or 1, 8, 1
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from data_tools.stage.sample import Draw, sample_scene
 from data_tools.stage.scene import Scene, content, describe
 from lora_studio import files
 from lora_studio.nano.lessons import LESSONS_A_FILE
+from lora_studio.threads import usable_cores
 
 HEIGHT: Final = 128
 WIDTH: Final = 192
@@ -75,7 +75,7 @@ def render_lessons(folder: Path, kind: str, first: int, count: int, seed: int = 
     assert first % LESSONS_A_FILE == 0, first
     every = range(first, first + count, LESSONS_A_FILE)
     starts = [start for start in every if not all(file(folder, kind, start).is_file() for file in (lesson_file, cover_file))]
-    with ProcessPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(usable_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         done = pool.map(_render_file, *zip(*((folder, kind, start, seed) for start in starts), strict=True)) if starts else iter(())
         for _ in tqdm(done, total=len(starts), desc=f"lessons: {kind}", unit="file", disable=not starts):
             pass

@@ -26,6 +26,7 @@ from lora_studio.errors import TrainingError
 from lora_studio.precision import has_bf16
 from lora_studio.recipe import Recipe, TrainSection
 from lora_studio.runs import Run
+from lora_studio.threads import usable_cores
 from lora_studio.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from lora_studio.training.dataset import ClipDataset
 from lora_studio.training.learner import Learner
@@ -45,7 +46,7 @@ def start_accelerator(section: TrainSection) -> Accelerator:
     torch.set_flush_denormal(True)  # without it AdamW's square roots of denormals take a sixth of a step on a CPU
     accelerator = Accelerator(mixed_precision="bf16" if use_bf16 else "no")
     if accelerator.device.type == "cpu" and os.environ.get("OMP_NUM_THREADS") == "1" and "ACCELERATE_MIXED_PRECISION" in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // accelerator.num_processes))  # `accelerate launch` leaves one thread
+        torch.set_num_threads(max(1, usable_cores() // accelerator.num_processes))  # `accelerate launch` leaves one thread
     return accelerator
 
 
