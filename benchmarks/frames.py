@@ -16,6 +16,7 @@ from torch.nn import functional
 RESULTS: Final = Path(__file__).parent / "results"
 N = TypeVar("N", bound=nn.Module)
 HELD_BACK: Final = 1024  # the last so many stills are for measuring what was trained on the others
+SCALES: Final = ("medium", "medium_wide", "medium_close_up")  # where a shape can be told and all of it is in the picture
 SMALL_SHARE: Final = 0.15  # of the lessons whose product is a dot or has no outline
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.frames import HELD_BACK, RESULTS, SMALL_SHARE, load_trained, moved, prepare, softened, worn
+from benchmarks.frames import HELD_BACK, RESULTS, SCALES, SMALL_SHARE, load_trained, moved, prepare, softened, worn
 from benchmarks.segmenter import Segmenter, load_segmenter
 from data_tools.stage.colours import NAMED
 from data_tools.stage.shapes import SHAPES
@@ -174,7 +174,7 @@ def main() -> None:
         "stills": len(stills) - HELD_BACK,
         "clips": len(clips),
         "right on unseen renders": accuracy(judge, stills, None),
-        "of those medium_wide to medium_close_up": accuracy(judge, stills, ("medium_wide", "medium", "medium_close_up")),
+        "of those medium_wide to medium_close_up": accuracy(judge, stills, SCALES),
     }
     write_json(RESULTS / "judge.json", told)
     sys.stdout.write(f"{told}\n")

@@ -41,7 +41,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand
-from benchmarks.frames import RESULTS, trained
+from benchmarks.frames import RESULTS, SCALES, trained
 from benchmarks.judge import AXES, JUDGE, answers_of, load_judge
 from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, model_of, strip_of, work_of
 from benchmarks.learning_scores import Cells, brighter_sides, look, measured_colours, product_cells
@@ -58,7 +58,6 @@ from lora_studio.threads import share_cores
 from lora_studio.training.start import recipe_sha256
 from lora_studio.wall import dataset_clips
 
-SCALES: Final = ("medium_wide", "medium", "medium_close_up")  # where a shape can be told and all of it is in the picture
 SIDES: Final = ("side_left", "side_right")
 UNSEEN: Final = 2_000_000  # lessons from 1,000,000 on are never trained on; the first of them settled how the base is sampled
 PICTURES: Final = Path(__file__).parents[1] / "docs" / "pictures"
@@ -141,7 +140,7 @@ def judge_vae(folder: Path, count: int) -> dict[str, Any]:
 
 PRESETS: Final = ("motion", "look", "texture", "full")
 RANKS: Final = (2, 4, 8, 16)
-STEPS: Final = (75, 150, 300)
+STEPS: Final = (125, 250, 500)
 RATES: Final = {"motion": 5e-3, "look": 2e-3, "texture": 2e-3, "full": 2e-3}  # the first and the last tried by hand
 FILMS: Final = (2, 3, 6, 11, 22)  # twelve films give 43 clips, of which a fifth is held out
 FEWER: Final = (0, 1)  # seeds of a prompt in the parts with many variants

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from benchmarks.frames import SCALES
 from data_tools.stage import BrandKit, Product, Scene, render, sample_brand_scene
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH
 from data_tools.stage.shapes import SHAPES
@@ -34,7 +35,6 @@ from lora_studio.workspace import Workspace
 
 ANGLES: Final = ("eye_level", "high", "low")
 LIGHTS: Final = ("side_left", "side_right", "front", "back")
-SCALES: Final = ("medium", "medium_wide", "medium_close_up")
 BACKDROPS: Final = ("grey", "cream", "charcoal", "mint", "beige", "pale grey")
 OTHERS: Final = ("a green cup", "a blue box", "a yellow cone", "a white tube")
 SEEDS: Final = (0, 1, 2, 3)
