@@ -6,6 +6,7 @@ tag is not sure the shot stands in that axis's `unknown` row or column and is sp
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -174,9 +175,15 @@ def _advice(known: list[Cell], target: float, rows_axis: str, columns_axis: str)
 
     lacking = sorted((cell for cell in known if cell.effective < target), key=lambda cell: (cell.effective - target, -ease(cell)))
     return tuple(
-        f"{rows_axis} {cell.row} with {columns_axis} {cell.column}: {cell.scenes} scenes, {target - cell.effective:.1f} short"
+        f"{rows_axis} {cell.row} with {columns_axis} {cell.column}: {counted(cell.scenes, 'scene')}, "
+        f"{math.ceil(target - cell.effective)} more wanted"
         for cell in lacking[:_NUM_ADVICE]
     )
+
+
+def counted(number: int, thing: str) -> str:
+    """A number and its noun: no scene, 1 scene, 2 scenes."""
+    return f"{number or 'no'} {thing}{'s' if number > 1 else ''}"
 
 
 def to_text(found: Coverage) -> str:

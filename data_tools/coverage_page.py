@@ -6,7 +6,7 @@ from html import escape
 
 import cv2
 
-from data_tools.coverage import Coverage, stands_in
+from data_tools.coverage import Coverage, counted, stands_in
 from lora_studio import video
 from lora_studio.records import Shot
 from lora_studio.taxonomy import UNKNOWN
@@ -47,8 +47,8 @@ def to_html(workspace: Workspace, found: Coverage, shots: Sequence[Shot]) -> str
     title = f"Coverage: {escape(found.rows_axis)} by {escape(found.columns_axis)}"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head><body>\n'
-        f"<h1>{title}</h1>\n<table><caption>Distinct scenes; {found.margin()} shots in all. Orange: fewer than an even table "
-        f"would have ({found.target:g}).</caption>\n<tr><td></td>{head}</tr>\n{rows}\n</table>\n"
+        f"<h1>{title}</h1>\n<table><caption>Distinct scenes; {counted(found.margin(), 'shot')} in all. Orange: fewer than "
+        f"an even table would have ({found.target:.1f}).</caption>\n<tr><td></td>{head}</tr>\n{rows}\n</table>\n"
         f"<h2>Shoot next</h2>\n{_list(found.advice, 'Nothing: the table is even.')}\n"
         f"<h2>Confounded</h2>\n{_list(found.confounded, 'Nothing that can be told.')}\n</body></html>\n"
     )
@@ -59,8 +59,9 @@ def _cell(workspace: Workspace, found: Coverage, row: str, column: str, shots: l
     kind = "unknown" if UNKNOWN in (row, column) else "short" if cell.effective < found.target else ""
     scenes = {shot.scene or shot.shot_id: shot for shot in reversed(shots)}
     pictures = "".join(_thumbnail(workspace, shot) for shot in [*scenes.values()][::-1][:_THUMBNAILS])
-    detail = f"<br><small>{cell.shots} shots, {cell.seconds:g} s, confidence {cell.confidence:.0%}</small>" if cell.shots else ""
-    return f'<td class="{kind}">{cell.scenes}{detail}{pictures}</td>'
+    detail = f"{counted(cell.shots, 'shot')}, {cell.seconds:g} s, confidence {cell.confidence:.0%}"
+    told = f"<br><small>{detail}</small>" if cell.shots else ""
+    return f'<td class="{kind}">{cell.scenes}{told}{pictures}</td>'
 
 
 def _thumbnail(workspace: Workspace, shot: Shot) -> str:

@@ -35,7 +35,7 @@ def test_cells_margins_and_unknowns():
 def test_advice_names_empty_cells_and_prefers_easy_ones():
     advice = count(SHOTS, "angle.scale", "light.key").advice
     assert len(advice) == 5
-    easy = ("angle.scale medium with light.key mid: 0 scenes", "angle.scale wide with light.key low: 0 scenes")
+    easy = ("angle.scale medium with light.key mid: no scene", "angle.scale wide with light.key low: no scene")
     assert advice[0].startswith(easy)
     assert not any("medium with light.key low" in line for line in advice)
 
