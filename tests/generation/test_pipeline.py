@@ -13,6 +13,7 @@ import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
 from diffusers import BitsAndBytesConfig, DDPMScheduler, PipelineQuantizationConfig
 from parity import SHARED
+from piping import NANO, PROMPT, QUICK, SETTINGS, latents
 
 from lora_studio.errors import ModelError
 from lora_studio.generation.noise import SeededNoise
@@ -23,20 +24,6 @@ from lora_studio.nova import weights
 from lora_studio.nova.quantise import stored_bytes
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.vae import pixel_dtype
-
-NANO = weights.find_model("nano")
-QUICK = {"num_inference_steps": 3, "num_diffusion_steps": 2, "guidance_scale": 2.0, "seed": 4}
-SETTINGS = SamplerSettings(num_steps=3, num_diffusion_steps=2, guidance=2.0)
-PROMPT = "a red can on a white table"
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> NovaPipeline:
-    return NovaPipeline.from_pretrained("nano")
-
-
-def latents(pipeline: NovaPipeline, **changes: object) -> torch.Tensor:
-    return pipeline(PROMPT, output_type="latent", **{**QUICK, **changes}).frames
 
 
 def test_gives_the_samplers_latents_and_frames(pipeline: NovaPipeline) -> None:

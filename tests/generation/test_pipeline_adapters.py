@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import BitsAndBytesConfig
+from piping import NANO, PROMPT, SETTINGS, latents
 from safetensors.torch import load_file, save_file
 
 from lora_studio.adapters.attach import adapter_parameters, attach_adapter, bare_transformer
@@ -13,24 +14,9 @@ from lora_studio.errors import AdapterError, ModelError
 from lora_studio.generation.noise import SeededNoise
 from lora_studio.generation.pipeline import NovaPipeline
 from lora_studio.generation.sampler import generate_latents
-from lora_studio.generation.settings import SamplerSettings
 from lora_studio.nova import weights
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.recipe import AdapterSection
-
-NANO = weights.find_model("nano")
-QUICK = {"num_inference_steps": 3, "num_diffusion_steps": 2, "guidance_scale": 2.0, "seed": 4}
-SETTINGS = SamplerSettings(num_steps=3, num_diffusion_steps=2, guidance=2.0)
-PROMPT = "a red can on a white table"
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> NovaPipeline:
-    return NovaPipeline.from_pretrained("nano")
-
-
-def latents(pipeline: NovaPipeline, **changes: object) -> torch.Tensor:
-    return pipeline(PROMPT, output_type="latent", **{**QUICK, **changes}).frames
 
 
 @pytest.fixture(scope="module")

@@ -9,18 +9,12 @@ import pytest
 import torch
 from diffusers import BitsAndBytesConfig, PipelineQuantizationConfig
 from PIL import Image
+from piping import PROMPT, QUICK
 
 from lora_studio.errors import ModelError
 from lora_studio.generation.pipeline import NovaPipeline
 
-QUICK = {"num_inference_steps": 3, "num_diffusion_steps": 2, "guidance_scale": 2.0, "seed": 4}
-PROMPT = "a red can on a white table"
 ROWS = torch.zeros(3, 128)
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> NovaPipeline:
-    return NovaPipeline.from_pretrained("nano")
 
 
 @pytest.mark.parametrize(
