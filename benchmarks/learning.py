@@ -50,7 +50,7 @@ from data_tools.stage import KITS
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH, Lesson, lesson
 from data_tools.stage.render import render
 from lora_studio.files import sha256_file, sha256_json, write_json
-from lora_studio.nano.lessons import compose_caption
+from lora_studio.nano.lessons import compose_caption, draw_support
 from lora_studio.nova import weights
 from lora_studio.recipe import load_recipe
 from lora_studio.runs import Run
@@ -76,13 +76,13 @@ def rulers() -> dict[str, str]:
 
 
 def prompt_of(item: Lesson) -> str:
-    """The scene in words, at length."""
+    """The scene in words, at length; half of the low angles without their plinth, half of the views from above without lying."""
     truth = item.truth
     chance = random.Random(item.number)
     while True:
         text = compose_caption(truth["content"], truth["tags"], chance)
         if ". " in text and text.startswith(("a ", "an ")):  # a long one that begins with the product
-            return text
+            return draw_support(text, truth["tags"], chance)
 
 
 def shares(found: dict[str, torch.Tensor], lessons: list[Lesson], shift: int = 0) -> dict[str, float]:

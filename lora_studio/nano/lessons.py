@@ -24,6 +24,8 @@ _MIRRORED: Final = {"side_left": "side_right", "side_right": "side_left", "pan_l
 _OPENINGS: Final = ("{scale} of {content}", "{content}, {scale}", "{scale}, {content}", "{content}")
 _LIGHT_AXES: Final = ("light.direction", "light.quality", "light.key", "light.contrast", "light.temperature")
 _CONTENT: Final = re.compile(r"(?P<thing>.+?)(?P<details> with .+?)?(?P<place> (lying )?on .+)")
+_SUPPORT: Final = re.compile(r" on an? [a-z ]+ plinth against | lying on ")
+_SUPPORTED: Final = ("low", "overhead")  # the stage always raises what is seen from below, and lays down what is seen from above
 _SYLLABLES: Final = ("ba", "co", "di", "fu", "ga", "hel", "ka", "lo", "mi", "nor", "pra", "qui", "ro", "sel", "ta", "vo", "wex")
 
 
@@ -112,6 +114,15 @@ def draw_content(truth: dict[str, Any], chance: random.Random) -> str:
     if luck < 0.15:
         return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}{place}"
     return truth["content"].replace(details, "") if luck < 0.3 and details else truth["content"]
+
+
+def draw_support(caption: str, tags: dict[str, str], chance: random.Random) -> str:
+    """The caption; half of the time the plinth of a low angle, or lying down of a view from above, is left to the angle's words.
+
+    Said each time, they would be what such an angle is known by, and "a bottle on a grey backdrop, seen from a low angle" a riddle.
+    """
+    is_unsaid = tags["angle.vertical"] in _SUPPORTED and chance.random() < 0.5
+    return _SUPPORT.sub(" on ", caption) if is_unsaid else caption
 
 
 def draw_name(body: str, chance: random.Random) -> str:

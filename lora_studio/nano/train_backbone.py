@@ -26,7 +26,7 @@ from lora_studio.errors import run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part, write_weights
 from lora_studio.nano.latents import Latents, encode_lessons
-from lora_studio.nano.lessons import Lessons, compose_caption, draw_content, draw_lesson, draw_name
+from lora_studio.nano.lessons import Lessons, compose_caption, draw_content, draw_lesson, draw_name, draw_support
 from lora_studio.nano.progress import Course, Progress, autocast, read_course, training_device
 from lora_studio.nova.masking import split_order
 from lora_studio.nova.schedules import FlowMatchScheduler
@@ -109,6 +109,7 @@ def caption_of(lessons: Lessons, index: int, null_prompts: float, chance: random
         return ""
     content = draw_content(truth, chance)
     caption = compose_caption(content, truth["tags"], chance)
+    caption = draw_support(caption, truth["tags"], chance) if caption != content else caption  # without its angle all is said
     is_told = content.split(" ", 1)[1].startswith(truth["body"])
     is_named = chance.random() < (0.1 if is_told else 0.6)
     return f"{draw_name(truth['body'], chance)}, {caption}" if is_named else caption

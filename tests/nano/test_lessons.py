@@ -15,7 +15,7 @@ from data_tools.stage.render import render
 from data_tools.stage.sample import BODIES
 from data_tools.stage.scene import describe
 from lora_studio.errors import TrainingError
-from lora_studio.nano.lessons import NAMES_A_COLOUR, Lessons, as_pixels, compose_caption, draw_name, mirrored
+from lora_studio.nano.lessons import NAMES_A_COLOUR, Lessons, as_pixels, compose_caption, draw_name, draw_support, mirrored
 from lora_studio.taxonomy import AXES
 
 
@@ -86,6 +86,20 @@ def test_a_name_in_front_nearly_always_stands_for_one_colour() -> None:
     names = {colour: {draw_name(colour, random.Random(seed)) for seed in range(400)} for colour in BODIES}
     assert max(len(found) for found in names.values()) == NAMES_A_COLOUR
     assert len(set().union(*names.values())) >= 0.95 * NAMES_A_COLOUR * len(BODIES)
+
+
+@pytest.mark.parametrize(
+    ("angle", "said", "left"),
+    [
+        ("low", "a jar on a pale grey plinth against a navy backdrop", "a jar on a navy backdrop"),
+        ("overhead", "a jar lying on an amber surface", "a jar on an amber surface"),
+        ("high", "a jar on a white plinth against a red backdrop", "a jar on a white plinth against a red backdrop"),
+    ],
+)
+def test_angles_are_known_by_their_own_words(angle: str, said: str, left: str) -> None:
+    drawn = [draw_support(said, {"angle.vertical": angle}, random.Random(seed)) for seed in range(200)]
+    assert set(drawn) == {said, left}
+    assert said == left or 60 < drawn.count(left) < 140
 
 
 def test_captions_say_only_what_is_true() -> None:
