@@ -64,8 +64,10 @@ nano: $(INSTALLED)     ## nova-nano from its seed: lessons, VAE, backbone, visio
 	python -m lora_studio.nano.train_vae recipes/nano/vae.toml --work $(NANO) --out $(NANO)/first
 	python -m lora_studio.nano.train_vae recipes/nano/vae_movement.toml --work $(NANO) --out $(NANO)/second \
 		--start $(NANO)/first/vae/diffusion_pytorch_model.safetensors
-	python -m lora_studio.nano.train_vae recipes/nano/vae_decoder.toml --work $(NANO) --out $(NANO)/model \
+	python -m lora_studio.nano.train_vae recipes/nano/vae_decoder.toml --work $(NANO) --out $(NANO)/third \
 		--start $(NANO)/second/vae/diffusion_pytorch_model.safetensors
+	python -m lora_studio.nano.train_vae recipes/nano/vae_colours.toml --work $(NANO) --out $(NANO)/model \
+		--start $(NANO)/third/vae/diffusion_pytorch_model.safetensors
 	python -m lora_studio.nano.train_backbone recipes/nano/backbone.toml --work $(NANO) --model $(NANO)/model
 	python -m lora_studio.nano.train_vision recipes/nano/vision.toml --work $(NANO) --model $(NANO)/model
 	@echo "the set is in $(NANO)/model; copy it over lora_studio/assets/nova_nano to ship it"

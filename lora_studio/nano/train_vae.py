@@ -9,6 +9,7 @@ noise added, as the backbone's will have.
 B batch, F pixel frames, T latent frames, H W pixels, h w latent cells.
 """
 
+import copy
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -47,6 +48,8 @@ class VaeCourse(Course):
     kl: float = Field(default=2e-4, ge=0)
     latent_noise: float = Field(default=0.05, ge=0)  # standard deviation, of the latents' own
     product_weight: float = Field(default=0.0, ge=0)  # added to a pixel's weight of 1, as far as the product covers its patch
+    colours: float = Field(default=0.0, ge=0)  # weight of the error of the two colour directions, beside that of the pixels
+    stay: float = Field(default=0.0, ge=0)  # weight of how far the latents' means go from those of the weights it begins with
     decoder_only: bool = False  # latents stay as they are, and so does all that was made or trained with them
 
 
@@ -140,12 +143,14 @@ def loss_of(
     generator: torch.Generator,
     pull: float = 0.0,
     cover: Tensor | None = None,
+    begun: AutoencoderKLOpenSora | None = None,
 ) -> dict[str, Tensor]:
     """The losses of (B, 3, F, H, W) pixels in -1..1.
 
     Args:
         pull: draws the latents towards the cells' patterns.
         cover: (B, 1, F, H, W) in [0, 1], how much of each pixel's patch the product covers; for `course.product_weight`.
+        begun: whose latents are to be kept near; for `course.stay`.
     """
     half = autocast()
     with half, torch.set_grad_enabled(not course.decoder_only):
@@ -164,6 +169,13 @@ def loss_of(
     assert isinstance(edges, Tensor)
     patterns = course.patterns * cell_patterns(error).abs().mean()
     losses = {"pixels": error.abs().mean(), "edges": edges, "patterns": patterns, "kl": course.kl * kl}
+    if course.colours > 0:
+        colours = torch.einsum("kc,bcthw->bkthw", torch.tensor(_OPPONENTS[1:], device=error.device), error)
+        losses["colours"] = course.colours * colours.abs().mean()
+    if begun is not None:
+        with half, torch.no_grad():
+            kept = begun.encode(pixels).parameters.float().chunk(2, dim=1)[0]
+        losses["stay"] = course.stay * (mean - kept).square().mean()
     if pull > 0:
         losses["pull"] = pull * (mean - cell_patterns(pixels)).square().mean()
     return losses
@@ -253,20 +265,22 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
     start_straight_(vae)
     if start is not None:
         vae.load_state_dict({name: value.float() for name, value in load_file(start).items()})
-        if not course.decoder_only:
+        if not (course.decoder_only or course.stay):
             balance_(vae, clips)
+    begun = copy.deepcopy(vae).requires_grad_(False) if course.stay else None
     progress = Progress(vae, course, work / f"{course_file.stem}.safetensors")
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
         pixels, cover, generator = batch_of(step, course, clips, stills)
         alone = course.frames_until * course.steps
         pull = course.pull * (1 - step / alone) if step < alone else 0.0
-        return loss_of(vae, pixels.to(vae.device), course, generator, pull, cover.to(vae.device) if course.product_weight else None)
+        weighed = cover.to(vae.device) if course.product_weight else None
+        return loss_of(vae, pixels.to(vae.device), course, generator, pull, weighed, begun)
 
     progress.advance(minutes, loss_of_step)
     if out is not None:
         progress.use_average()
-        if not course.decoder_only:
+        if not (course.decoder_only or course.stay):
             balance_(vae.eval(), clips)
         write_part(out / "vae", sizes.VAE, vae)
 

@@ -87,6 +87,22 @@ def test_errors_on_the_product_weigh_more(work: Path) -> None:
     assert left > 1.5 * right
 
 
+def test_wrong_colours_and_latents_that_wander_cost_more(work: Path) -> None:
+    torch.manual_seed(0)
+    vae = AutoencoderKLOpenSora(**train_vae.sizes.VAE).eval()
+    course = train_vae.VaeCourse(steps=1, batch_size=1, lr=1.0, colours=1.0, stay=1.0)
+    red = torch.tensor([0.9, -0.9, -0.9])[:, None, None, None].expand(1, 3, 1, 32, 48)
+    grey = red.mean(1, keepdim=True).expand_as(red)
+
+    def losses(pixels: torch.Tensor, begun: AutoencoderKLOpenSora) -> dict[str, torch.Tensor]:
+        return train_vae.loss_of(vae, pixels, course, torch.Generator().manual_seed(0), begun=begun)
+
+    with torch.no_grad():
+        assert losses(red, vae)["colours"] > 3 * losses(grey, vae)["colours"], "an untrained decoder makes grey"
+        assert losses(red, vae)["stay"] == 0
+        assert losses(red, AutoencoderKLOpenSora(**train_vae.sizes.VAE).eval())["stay"] > 0
+
+
 def test_a_course_for_the_decoder_leaves_latents_as_they_are(work: Path) -> None:
     first = _course(work, "vae_first", "steps = 1\nbatch_size = 1\nlr = 1e-4\nwarmup_steps = 1\n")
     train_vae.train(first, work, 5.0, work / "first")
@@ -310,7 +326,8 @@ def test_claims_are_part_of_the_facts() -> None:
 def test_courses_of_the_recipes_are_whole() -> None:
     folder = Path(__file__).parents[2] / "recipes" / "nano"
     vae = train_vae.VaeCourse
-    kinds = {"vae": vae, "vae_movement": vae, "vae_decoder": vae, "backbone": train_backbone.BackboneCourse, "vision": Course}
+    kinds = {"vae": vae, "vae_movement": vae, "vae_decoder": vae, "vae_colours": vae}
+    kinds |= {"backbone": train_backbone.BackboneCourse, "vision": Course}
     assert {path.stem for path in folder.glob("*.toml")} == kinds.keys()
     for name, kind in kinds.items():
         assert isinstance(train_vae.read_course(folder / f"{name}.toml", kind), kind)
