@@ -52,6 +52,11 @@ class VaeCourse(Course):
     stay: float = Field(default=0.0, ge=0)  # weight of how far the latents' means go from those of the weights it begins with
     decoder_only: bool = False  # latents stay as they are, and so does all that was made or trained with them
 
+    @property
+    def keeps_latents(self) -> bool:
+        """Backbones and datasets of the weights it begins with stay in use."""
+        return self.decoder_only or self.stay > 0
+
 
 def start_straight_(vae: AutoencoderKLOpenSora) -> None:
     """Starts almost linear: Haar's wavelets on the way down, repetition on the way up, residual blocks that add nothing.
@@ -265,7 +270,7 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
     start_straight_(vae)
     if start is not None:
         vae.load_state_dict({name: value.float() for name, value in load_file(start).items()})
-        if not (course.decoder_only or course.stay):
+        if not course.keeps_latents:
             balance_(vae, clips)
     begun = copy.deepcopy(vae).requires_grad_(False) if course.stay else None
     progress = Progress(vae, course, work / f"{course_file.stem}.safetensors")
@@ -280,7 +285,7 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
     progress.advance(minutes, loss_of_step)
     if out is not None:
         progress.use_average()
-        if not (course.decoder_only or course.stay):
+        if not course.keeps_latents:
             balance_(vae.eval(), clips)
         write_part(out / "vae", sizes.VAE, vae)
 
