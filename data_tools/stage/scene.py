@@ -180,6 +180,8 @@ def _place(scene: Scene) -> str:
     if product.lies:
         return f" lying on {_article(colour_name(stage.floor))} surface"
     backdrop = f"{_article(colour_name(stage.backdrop))} backdrop"
+    if stage.style == "disc":  # of the set, not of the product: what no caption says, a brand's trigger would have to mean
+        backdrop += f" with {_article(colour_name(stage.accent))} disc"
     if stage.plinth_height_dm > 0:
         return f" on {_article(colour_name(stage.plinth))} plinth against {backdrop}"
     return f" on {backdrop}"

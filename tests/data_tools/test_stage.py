@@ -87,6 +87,10 @@ def test_content_names_things_and_nothing_else() -> None:
     said = content(Scene(product, Camera(8.0), Light(temperature_k=3800), GREY))
     assert said == "a red bottle with a cream stripe and a teal cap on a grey backdrop"
     assert content_but_product(Scene(product, Camera(8.0), Light(), GREY)) == "a bottle on a grey backdrop"
+    raised = replace(GREY, style="disc", accent="#E0A546", plinth_height_dm=0.3, plinth="#FFFFFF")
+    assert content_but_product(Scene(product, Camera(8.0), Light(), raised)) == (
+        "a bottle on a white plinth against a grey backdrop with an amber disc"
+    )
     forbidden = {"shot", "camera", "lit", "light", "dark", "bright", "front", "back", "side", "top", "high", "low", "angle", "acme"}
     for seed in range(20):
         words = content(sample_scene(torch.Generator().manual_seed(seed))).split()
