@@ -20,7 +20,7 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lora_studio.errors import run_command
+from lora_studio.errors import TrainingError, run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part
 from lora_studio.nano.lessons import Lessons, as_pixels
@@ -260,9 +260,15 @@ def _rescale_(vae: AutoencoderKLOpenSora, middle: Tensor, factor: Tensor) -> Non
 
 
 def train(course_file: Path, work: Path, minutes: float, out: Path | None, start: Path | None = None) -> None:
-    """Goes on with this course in `work`, which begins with the weights in `start` if given; writes the VAE to `out`."""
+    """Goes on with this course in `work`, which begins with the weights in `start` if given; writes the VAE to `out`.
+
+    Raises:
+        TrainingError: the course keeps latents, and there are no weights whose latents these would be.
+    """
     course = read_course(course_file, VaeCourse)
     assert isinstance(course, VaeCourse)
+    if course.keeps_latents and start is None:
+        raise TrainingError(f"{course_file} keeps the latents of the weights it begins with: name their file with --start")
     clips = Lessons(work / "lessons", "clips")
     stills = Lessons(work / "lessons", "stills") if any((work / "lessons").glob("stills_*.npy")) else None
     torch.manual_seed(course.seed)

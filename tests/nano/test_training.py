@@ -108,6 +108,8 @@ def test_a_course_for_the_decoder_leaves_latents_as_they_are(work: Path) -> None
     train_vae.train(first, work, 5.0, work / "first")
     start = work / "first" / "vae" / "diffusion_pytorch_model.safetensors"
     course = _course(work, "vae_decoder", "steps = 2\nbatch_size = 1\nlr = 1e-3\nwarmup_steps = 1\ndecoder_only = true\n")
+    with pytest.raises(TrainingError, match="vae_decoder.toml keeps the latents .* with --start"):
+        train_vae.train(course, work, 5.0, None)
     train_vae.train(course, work, 5.0, work / "again", start)
     before, after = load_file(start), load_file(work / "again" / "vae" / "diffusion_pytorch_model.safetensors")
     assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == {"decoder", "post_quant_conv"}
