@@ -31,7 +31,7 @@ _FIELDS = [
 ]
 _WORDS = pa.field("words", pa.string())
 _INDEX_FROM = 10_000  # shots: below, looking at every vector is as fast
-_PROBES, _REFINE = 20, 5  # parts of the index looked into, and how many more candidates are compared exactly
+_PROBES, _REFINE = 100_000, 5  # parts of the index looked into: all there are; how many more candidates are compared exactly
 _KEEP_VERSIONS = timedelta(hours=1)  # a reader in another process may still hold one
 
 
@@ -101,8 +101,6 @@ class Catalog:
             query = query.nprobes(_PROBES).refine_factor(_REFINE)
         if wanted:
             query = query.where(" AND ".join(wanted), prefilter=True)
-        if wanted and like is not None:
-            query = query.bypass_vector_index()  # parts of the index that are not looked into may hold what was asked for
         rows = query.limit(limit).to_list()
         distances = [row.get("_distance") for row in rows]
         found = [ShotRow(_load(Shot, row), json.loads(row["keys"]), _vector(row)) for row in rows]
