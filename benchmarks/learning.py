@@ -158,7 +158,7 @@ class Bench:
 
     def lines(self, part: str) -> Lines:
         """The part's table, with the lines that are there."""
-        used = {"recipe": self.recipe_sha256, **rulers()}
+        used = {"recipe": self.recipe_sha256, "shoots": learning_brand.shoots_sha256(), **rulers()}
         return Lines(
             RESULTS / f"learning_{part}.json", {"model": model_of(self.folder), "settings": SETTINGS.model_dump(), **used}
         )

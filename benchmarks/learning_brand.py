@@ -17,12 +17,13 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.frames import SCALES
-from data_tools.stage import BrandKit, Product, Scene, render, sample_brand_scene
+from data_tools.stage import KITS, BrandKit, Product, Scene, render, sample_brand_scene
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH
+from data_tools.stage.scene import content_but_product, describe
 from data_tools.stage.shapes import SHAPES
-from data_tools.stage.shoot import CELLS
+from data_tools.stage.shoot import CELLS, plan_film
 from lora_studio.adapters.storage import load_adapter
-from lora_studio.files import atomic_path
+from lora_studio.files import atomic_path, sha256_json
 from lora_studio.generation.sampler import generate
 from lora_studio.generation.settings import SamplerSettings
 from lora_studio.nano.lessons import as_pixels
@@ -70,6 +71,14 @@ def asked(kit: BrandKit, seeds: Sequence[int] = SEEDS) -> list[Asked]:
             text = f"{thing} {place}, {said}."
             rows += [Asked(f"control-{number}", text, angle, light, scale, seed, False, was_shot) for seed in seeds]
     return rows
+
+
+def shoots_sha256() -> str:
+    """Hash of what the camera reports of the brands' first twelve films say is shown, and how."""
+    films = {name: [plan_film(SHOOT_SEED, number, kit) for number in range(12)] for name, kit in KITS.items()}
+    said = {name: [[content_but_product(shot.scene), describe(shot.scene)] for film in shot_films for shot in film]
+            for name, shot_films in films.items()}  # fmt: skip
+    return sha256_json(said)
 
 
 def prepare(work: Path, name: str, kit: BrandKit, model: str, num_files: int) -> Workspace:

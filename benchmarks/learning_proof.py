@@ -29,8 +29,8 @@ SETTINGS: Final = SamplerSettings(num_steps=32, num_diffusion_steps=25, temperat
 
 
 def work_of(work: Path, folder: Path) -> Path:
-    """Where footage, runs and clips of one model, sampled in one way, are kept: another model never meets them."""
-    return work / sha256_json([model_of(folder), SETTINGS.model_dump()])[:12]
+    """Where footage, runs and clips of one model, sampled in one way, are kept: no other model or shoot meets them."""
+    return work / sha256_json([model_of(folder), SETTINGS.model_dump(), learning_brand.shoots_sha256()])[:12]
 
 
 def model_of(folder: Path) -> str:
