@@ -20,7 +20,7 @@ the autoencoder leaves of that footage.
 `ablation` and `data`: the same figures for variants of the recipe and for fewer or more films, one run each and half the clips.
 
 Writes benchmarks/results/learning_PART.json, line by line, and pictures (docs/pictures/learning_*.png) of vae, base and each brand.
-Goes on where it was stopped; lines of another model, recipe, sampler or judge are never taken for these.
+Goes on where it was stopped; lines of another model, recipe, sampler, shoot or judge are never taken for these.
 
 B clips, F frames, H W pixels.
 """

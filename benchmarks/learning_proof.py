@@ -41,7 +41,7 @@ def model_of(folder: Path) -> str:
 class Lines:
     """The lines of one part's table, written to its file one by one; other processes may add theirs meanwhile.
 
-    Lines of the file are kept as long as model, sampler, recipe and judge are the same, on whatever machine they were measured.
+    Lines of the file are kept as long as model, sampler, recipe, shoots and judge are the same, wherever they were measured.
     """
 
     def __init__(self, path: Path, same: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ class Lines:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """What the file holds now; none if it is of another model, sampler, recipe or judge."""
+        """What the file holds now; none if it is of another model, sampler, recipe, shoot or judge."""
         old = read_json(self.path) if self.path.is_file() else {}
         return old["runs"] if {key: old.get(key) for key in self.same} == self.same else []
 
