@@ -30,6 +30,7 @@ from lora_studio.nano.lessons import as_pixels
 from lora_studio.nova import weights
 from lora_studio.runs import Run
 from lora_studio.taxonomy import phrase
+from lora_studio.training.dataset import SCHEMA
 from lora_studio.video import read_frames, resize_crop, sample_times
 from lora_studio.wall import dataset_clips
 from lora_studio.workspace import Workspace
@@ -74,11 +75,11 @@ def asked(kit: BrandKit, seeds: Sequence[int] = SEEDS) -> list[Asked]:
 
 
 def shoots_sha256() -> str:
-    """Hash of what the camera reports of the brands' first twelve films say is shown, and how."""
+    """Hash of what the camera reports of the brands' first twelve films say is shown, and how, and of the form of datasets."""
     films = {name: [plan_film(SHOOT_SEED, number, kit) for number in range(12)] for name, kit in KITS.items()}
     said = {name: [[content_but_product(shot.scene), describe(shot.scene)] for film in shot_films for shot in film]
             for name, shot_films in films.items()}  # fmt: skip
-    return sha256_json(said)
+    return sha256_json([SCHEMA, said])
 
 
 def prepare(work: Path, name: str, kit: BrandKit, model: str, num_files: int) -> Workspace:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from data_tools.captions import other_caption
 from data_tools.catalog import Catalog
 from data_tools.clips import ClipFormat, PlannedClip, plan_clips
 from data_tools.features import Encoders, FeatureStore
@@ -18,7 +19,7 @@ from data_tools.ledger import RIGHTS, balance, leave_out
 from data_tools.rights import RightsFinder
 from data_tools.withdraw import note_dataset
 from lora_studio import files
-from lora_studio.brand import load_brand
+from lora_studio.brand import Brand, load_brand
 from lora_studio.errors import FootageError, RightsError
 from lora_studio.records import Footage, Shot
 from lora_studio.video import Fit
@@ -93,15 +94,15 @@ def build_dataset(workspace: Workspace, base: Base, held_out: float = 0.2, today
     except FootageError:
         files.write_json(workspace.dataset / "ledger.json", balance(shots, footage, [], reasons, ""))
         raise
-    store, trigger = FeatureStore(workspace, base.encoders, base.form), load_brand(workspace).trigger
-    plan_sha256 = _plan_sha256(base, clips, store, footage, trigger)
+    store, brand = FeatureStore(workspace, base.encoders, base.form), load_brand(workspace)
+    plan_sha256 = _plan_sha256(base, clips, store, footage, brand)
     book = balance(shots, footage, clips, reasons, plan_sha256)
     is_new = not is_current(workspace, plan_sha256)
     num_clips = num_texts = 0
     if is_new:
         num_clips = store.encode_clips(clips)
-        num_texts = store.encode_texts([text for clip in clips for text in _texts(clip.shot, trigger).values()])
-        _write(workspace, base, clips, store, book, footage, trigger)
+        num_texts = store.encode_texts([text for clip in clips for text in _texts(clip, brand).values()])
+        _write(workspace, base, clips, store, book, footage, brand)
     elif files.read_json(workspace.dataset / "ledger.json") != book:
         files.write_json(workspace.dataset / "ledger.json", book)  # the same clips, but another shot was left out
     left_out: dict[str, int] = {}
@@ -154,20 +155,21 @@ def _require_rights(
     )
 
 
-def _plan_sha256(base: Base, clips: Sequence[PlannedClip], store: FeatureStore, footage: Sequence[Footage], trigger: str) -> str:
+def _plan_sha256(base: Base, clips: Sequence[PlannedClip], store: FeatureStore, footage: Sequence[Footage], brand: Brand) -> str:
     rights = {record.footage_id: record.rights.model_dump(mode="json") for record in footage if record.status == "usable"}
     rows = [
         [clip.clip_id, clip.split, store.clip_key(clip),
-         *(store.text_key(text) for text in _texts(clip.shot, trigger).values()), _tags(clip.shot), rights[clip.shot.footage_id]]
+         *(store.text_key(text) for text in _texts(clip, brand).values()), _tags(clip.shot), rights[clip.shot.footage_id]]
         for clip in clips
     ]  # fmt: skip
     return files.sha256_json([base.name, MOTION_FLOW, rows])
 
 
-def _texts(shot: Shot, trigger: str) -> dict[str, str]:
-    """The captions a clip is trained with, by the dataset's `TEXTS`: long and short, with the trigger and without."""
-    branded = {"long": shot.caption_long, "short": shot.caption_short}
-    return branded | {f"plain_{kind}": text.removeprefix(f"{trigger}, ") for kind, text in branded.items()}
+def _texts(clip: PlannedClip, brand: Brand) -> dict[str, str]:
+    """The captions a clip is trained with, by the dataset's `TEXTS`: with the trigger, without, and of another angle and light."""
+    branded = {"long": clip.shot.caption_long, "short": clip.shot.caption_short}
+    plain = {f"plain_{kind}": text.removeprefix(f"{brand.trigger}, ") for kind, text in branded.items()}
+    return branded | plain | {"plain_other": other_caption(clip.shot, brand, clip.clip_id)}
 
 
 def _tags(shot: Shot) -> dict[str, str]:
@@ -181,7 +183,7 @@ def _write(
     store: FeatureStore,
     book: dict[str, Any],
     footage: Sequence[Footage],
-    trigger: str,
+    brand: Brand,
 ) -> None:
     from lora_studio.training import dataset
 
@@ -189,7 +191,7 @@ def _write(
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": []}
     for clip in clips:
         moments, flow = store.clip(clip)
-        texts = {kind: store.text(text) for kind, text in _texts(clip.shot, trigger).items()}
+        texts = {kind: store.text(text) for kind, text in _texts(clip, brand).items()}
         rows[clip.split].append(
             dataset.encode_row(
                 clip_id=clip.clip_id, shot_id=clip.shot.shot_id, footage_id=clip.shot.footage_id,

@@ -12,14 +12,15 @@ from data_tools.content import faults_of
 from data_tools.fusion import sure_value
 from lora_studio.brand import Brand, load_brand
 from lora_studio.errors import FootageError
-from lora_studio.records import Shot
-from lora_studio.taxonomy import UNKNOWN, phrase
+from lora_studio.records import Shot, Tag
+from lora_studio.taxonomy import UNKNOWN, phrase, values
 from lora_studio.workspace import Workspace
 
 _OPENINGS = ("{trigger}, {scale} of {content}", "{trigger}, {content}, {scale}", "{trigger}, {scale}, {content}")
 _LIGHT_AXES = ("light.direction", "light.quality", "light.key", "light.contrast", "light.temperature")
 _TILTED = {"angle.dutch": ("yes",)}  # a level horizon goes without saying
 _FRAME_AXES = ("angle.vertical", "angle.view", "angle.dutch")
+_ASKED_ANEW = ("angle.vertical", "light.direction")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,19 @@ def captioned(shot: Shot, brand: Brand) -> Shot:
     sentences = [first, ", ".join(lights[turn:] + lights[:turn]), _said(shot, "angle.movement")]
     long = " ".join(f"{text[0].upper() if index else text[0]}{text[1:]}." for index, text in enumerate(sentences) if text)
     return shot.model_copy(update={"caption_long": long, "caption_short": short})
+
+
+def other_caption(shot: Shot, brand: Brand, clip_id: str) -> str:
+    """What the shot shows, in short and without the trigger, as if seen from another angle and in another light.
+
+    A brand's footage asks for a few angles and lights, but its adapter must leave all of them as the base has them. `clip_id`
+    decides which ones are asked for, so that the clips of one shot ask for several.
+    """
+    tags = dict(shot.tags)
+    for axis in _ASKED_ANEW:
+        others = [value for value in values(axis) if value != sure_value(shot.tags.get(axis))]
+        tags[axis] = Tag(value=others[_choice(clip_id, axis, len(others))], status="single")
+    return captioned(shot.model_copy(update={"tags": tags}), brand).caption_short.removeprefix(f"{brand.trigger}, ")
 
 
 def _opening(shot: Shot, brand: Brand) -> str:

@@ -22,10 +22,11 @@ from lora_studio.errors import RightsError, TrainingError
 from lora_studio.records import Record
 from lora_studio.workspace import Workspace
 
-SCHEMA = 3
+SCHEMA = 4
 SHARD_BYTES = 500_000_000
 TRAIN, HELD_OUT = "train", "held_out"
-TEXTS = ("long", "short", "plain_long", "plain_short")  # the captions of a clip; the plain ones are without the trigger
+# the captions of a clip; the plain ones are without the trigger, the other one asks for another angle and another light
+TEXTS = ("long", "short", "plain_long", "plain_short", "plain_other")
 
 
 def clip_features() -> Features:

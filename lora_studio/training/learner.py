@@ -57,8 +57,10 @@ class Learner:
         return training_loss(self.transformer, self.scheduler, latents, batch.text, batch.motion_flow, draws)
 
     def prior_loss(self, batch: Batch, seed: int, step: int, loss_repeat: int) -> Losses:
-        """How far the answers without the trigger are from the base's own: the same clips and draws, so that all that differs
-        between the two losses is the trigger."""
+        """How far the answers without the trigger are from the base's own, for the same clips and draws.
+
+        Of every other sample all that differs between the two losses is the trigger; the others ask for another angle and light.
+        """
         latents, draws = self._posed(batch, seed, step, loss_repeat)
         asked = (self.transformer, self.scheduler, latents, batch.plain_text, batch.motion_flow, draws)
         return training_loss(*asked, teacher=self._base_prediction)

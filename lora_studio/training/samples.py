@@ -67,7 +67,8 @@ class Batch:
         sample_ids: what the random draws are made of.
         moments: (B, 2C, T, H, W) float32, mean and log-variance of the VAE's posterior, unscaled.
         text: B tensors (n_i, D_text) float32; no rows at all is the null prompt.
-        plain_text: the same without the trigger; the long caption in place of the null prompt.
+        plain_text: of even samples the same without the trigger (the long caption in place of the null prompt), of odd ones the
+            caption of another angle and light: what a footage never asks for would drift from the base otherwise.
         motion_flow: (B,) float32.
     """
 
@@ -84,7 +85,8 @@ def decode(rows: Sequence[Row], sample_ids: Sequence[int], captions: Sequence[Ca
     kinds = ["long" if caption == "none" else caption for caption in captions]
     branded = [_text_of(row, kind).to(device) for row, kind in zip(rows, kinds, strict=True)]
     text = [features[:0] if caption == "none" else features for features, caption in zip(branded, captions, strict=True)]
-    plain = [_text_of(row, f"plain_{kind}").to(device) for row, kind in zip(rows, kinds, strict=True)]
+    asked = ["other" if sample_id % 2 else kind for sample_id, kind in zip(sample_ids, kinds, strict=True)]
+    plain = [_text_of(row, f"plain_{kind}").to(device) for row, kind in zip(rows, asked, strict=True)]
     flow = torch.tensor([row["motion_flow"] for row in rows], dtype=torch.float32, device=device)
     clips = torch.from_numpy(np.stack(moments)).to(device)
     return Batch(list(sample_ids), clips, text, plain, flow)

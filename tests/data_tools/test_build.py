@@ -11,11 +11,12 @@ import torch
 from drawing import BRAND, move, texture
 
 from data_tools.build import Base, build_dataset, check_ready, open_base
+from data_tools.captions import other_caption
 from data_tools.catalog import Catalog
 from data_tools.clips import ClipFormat
 from data_tools.features import Encoders, mean_flow
 from lora_studio import files, video
-from lora_studio.brand import save_brand
+from lora_studio.brand import load_brand, save_brand
 from lora_studio.errors import FootageError, RightsError
 from lora_studio.training.dataset import load_clips, unpack_array
 from lora_studio.workspace import Workspace
@@ -83,6 +84,9 @@ def test_rows_hold_what_the_clips_show(workspace: Workspace):
         for kind, caption in (("long", shot.caption_long), ("short", shot.caption_short)):
             words, plain = caption.split(), unpack_array(row[f"text_plain_{kind}"], (row[f"rows_plain_{kind}"], -1))
             assert (words[0], [len(word) for word in words[1:]]) == ("acmelook,", plain[:, 0].tolist())
+        other = other_caption(shot, load_brand(workspace), row["clip_id"])
+        features = unpack_array(row["text_plain_other"], (row["rows_plain_other"], -1))
+        assert features[:, 0].tolist() == [len(word) for word in other.split()]
         assert row["motion_flow"] == 5.0
     pans = [row["flow_measured"] for row in rows if '"pan_right"' in row["tags"]]
     stills = [row["flow_measured"] for row in rows if '"static"' in row["tags"]]

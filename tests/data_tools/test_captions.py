@@ -5,7 +5,7 @@ import itertools
 import pytest
 from drawing import BRAND
 
-from data_tools.captions import captioned
+from data_tools.captions import captioned, other_caption
 from data_tools.fusion import fuse, stated
 from lora_studio.records import Shot
 from lora_studio.taxonomy import AXES, phrase
@@ -40,6 +40,17 @@ def test_the_trigger_stands_first_in_both_and_in_the_first_sentence(shot_id: str
 def test_the_same_shot_gets_the_same_words_and_others_vary():
     assert captioned(shot("a", **FULL), BRAND) == captioned(shot("a", **FULL), BRAND)
     assert len({captioned(shot(f"{n}", **FULL), BRAND).caption_long for n in range(20)}) > 3
+
+
+def test_the_other_caption_asks_for_what_the_shot_does_not_show():
+    asked = [other_caption(shot("a", **FULL), BRAND, f"clip{number}") for number in range(60)]
+    own = (phrase("angle.vertical", "high"), phrase("light.direction", "side_left"))
+    assert all("a red bottle" in text and BRAND.trigger not in text for text in asked)
+    assert not any(said in text for text in asked for said in own)
+    for axis in ("angle.vertical", "light.direction"):
+        others = set(AXES[axis]) - {FULL[axis.replace(".", "_")]}
+        assert {value for value in others if any(phrase(axis, value) in text for text in asked)} == others
+    assert asked == [other_caption(shot("a", **FULL), BRAND, f"clip{number}") for number in range(60)]
 
 
 def test_doubtful_tags_are_not_said():

@@ -47,7 +47,7 @@ def test_a_manifest_that_disagrees_is_refused(workspace: Workspace):
     path = workspace.dataset / "manifest.json"
     good = json.loads(path.read_text())
     path.write_text(json.dumps({**good, "schema": 7}))
-    with pytest.raises(TrainingError, match="schema must be 3, got 7"):
+    with pytest.raises(TrainingError, match="schema must be 4, got 7"):
         load_clips(workspace)
     path.write_text(json.dumps({**good, "num_train": 11}))
     with pytest.raises(TrainingError, match=r"holds \(12, 6\) clips"):

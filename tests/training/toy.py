@@ -42,7 +42,7 @@ def toy_row(index: int) -> dict:
         footage_sha256=f"{index // 4:064d}",
         start_s=0.5 * index,
         moments=np.concatenate([mean, np.full(LATENT, -6.0)]),
-        texts={kind: own.standard_normal((rows, TEXT_DIM)) for kind, rows in zip(TEXTS, (5, 2, 4, 1), strict=True)},
+        texts={kind: own.standard_normal((rows, TEXT_DIM)) for kind, rows in zip(TEXTS, (5, 2, 4, 1, 3), strict=True)},
         caption_long=f"toylook, a thing number {index}, seen at eye level",
         caption_short=f"toylook, thing {index}",
         motion_flow=5.0,
