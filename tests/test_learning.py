@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand, learning_scores
 from benchmarks.frames import softened
 from benchmarks.judge import AXES, Judge, judge_frames
+from benchmarks.learning import corrected
 from benchmarks.learning_proof import Lines, means_of
 from benchmarks.learning_scores import Seen
 from benchmarks.segmenter import load_segmenter, product_masks
@@ -213,3 +214,14 @@ def test_lines_are_kept_for_the_same_model_and_recipe_only(tmp_path: Path) -> No
     assert again.has(brand="acme", seed=1)
     assert not again.has(brand="lumen", seed=1)
     assert Lines(path, {**same, "recipe": "c" * 64}).lines == []
+
+
+def test_the_judges_errors_are_taken_out():
+    chance = np.random.default_rng(0)
+    is_right, sees = chance.random(4000) < 0.8, chance.random(4000) < 0.9
+    named = np.where(is_right, sees, chance.random(4000) < 0.1)
+    told = corrected(named, chance.random(4000) < 0.9, chance.random(4000) < 0.1)
+    assert abs(told["share"] - 0.8) < 0.02
+    assert told["low"] < 0.8 < told["high"]
+    perfect = np.ones(50, dtype=bool)
+    assert corrected(perfect, perfect, ~perfect) == {"share": 1.0, "low": 1.0, "high": 1.0}

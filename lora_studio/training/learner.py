@@ -59,7 +59,7 @@ class Learner:
     def prior_loss(self, batch: Batch, seed: int, step: int, loss_repeat: int) -> Losses:
         """How far the answers without the trigger are from the base's own, for the same clips and draws.
 
-        Of every other sample all that differs between the two losses is the trigger; the others ask for another angle and light.
+        Of every other sample all that differs between the two losses is the trigger; see `Batch.plain_text` for the others.
         """
         latents, draws = self._posed(batch, seed, step, loss_repeat)
         asked = (self.transformer, self.scheduler, latents, batch.plain_text, batch.motion_flow, draws)

@@ -18,6 +18,8 @@ from lora_studio.training.dataset import unpack_array
 
 Row = Mapping[str, Any]  # of `clip_features`
 Caption = Literal["long", "short", "none"]
+# what the prior asks, sample after sample: the sample's own words, the null prompt, and another angle and light
+_PRIOR_ASKS: tuple[Literal["own", "null", "other"], ...] = ("own", "null", "own", "other")
 _ORDER, _CAPTION, _POSTERIOR, DROPOUT = 1, 2, 3, 4  # what a stream of random numbers is for: keeps the streams of one seed apart
 
 
@@ -67,8 +69,9 @@ class Batch:
         sample_ids: what the random draws are made of.
         moments: (B, 2C, T, H, W) float32, mean and log-variance of the VAE's posterior, unscaled.
         text: B tensors (n_i, D_text) float32; no rows at all is the null prompt.
-        plain_text: of even samples the same without the trigger (the long caption in place of the null prompt), of odd ones the
-            caption of another angle and light: what a footage never asks for would drift from the base otherwise.
+        plain_text: what the base's own answer is wanted for. Of two samples one has the same text without the trigger (the long
+            caption in place of the null prompt). Of four, one has the null prompt, because guidance leads away from its answer
+            and would magnify any change of it, and one asks for another angle and light, which the footage itself never does.
         motion_flow: (B,) float32.
     """
 
@@ -85,11 +88,16 @@ def decode(rows: Sequence[Row], sample_ids: Sequence[int], captions: Sequence[Ca
     kinds = ["long" if caption == "none" else caption for caption in captions]
     branded = [_text_of(row, kind).to(device) for row, kind in zip(rows, kinds, strict=True)]
     text = [features[:0] if caption == "none" else features for features, caption in zip(branded, captions, strict=True)]
-    asked = ["other" if sample_id % 2 else kind for sample_id, kind in zip(sample_ids, kinds, strict=True)]
-    plain = [_text_of(row, f"plain_{kind}").to(device) for row, kind in zip(rows, asked, strict=True)]
+    plain = [_plain_text(*sample).to(device) for sample in zip(rows, sample_ids, kinds, strict=True)]
     flow = torch.tensor([row["motion_flow"] for row in rows], dtype=torch.float32, device=device)
     clips = torch.from_numpy(np.stack(moments)).to(device)
     return Batch(list(sample_ids), clips, text, plain, flow)
+
+
+def _plain_text(row: Row, sample_id: int, kind: str) -> Tensor:
+    ask = _PRIOR_ASKS[sample_id % len(_PRIOR_ASKS)]
+    text = _text_of(row, "plain_other" if ask == "other" else f"plain_{kind}")
+    return text[:0] if ask == "null" else text
 
 
 def _text_of(row: Row, kind: str) -> Tensor:
