@@ -164,10 +164,10 @@ def judge_vae(folder: Path, count: int) -> dict[str, Any]:
             "by frame": {str(number): round(float(error), 4) for number, error in enumerate(by_frame)}}  # fmt: skip
 
 
-PRESETS: Final = ("motion", "look", "texture", "full")
+PRESETS: Final = ("video_encoder", "image_encoder", "image_decoder", "full")
 RANKS: Final = (2, 4, 8, 16)
 STEPS: Final = (125, 250, 500)
-RATES: Final = {"motion": 5e-3, "look": 2e-3, "texture": 2e-3, "full": 2e-3}  # the first and the last tried by hand
+RATES: Final = {"video_encoder": 5e-3, "image_encoder": 2e-3, "image_decoder": 2e-3, "full": 2e-3}  # first and last tried by hand
 FILMS: Final = (2, 3, 6, 11, 22)  # twelve films give 43 clips, of which a fifth is held out
 FEWER: Final = (0, 1)  # seeds of a prompt in the parts with many variants
 

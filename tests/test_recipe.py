@@ -36,8 +36,8 @@ def test_all_faults_come_in_one_message_with_the_nearest_key(tmp_path):
     [
         ("optim.lr=3e-4", "optim", "lr", 3e-4),
         ("train.steps=7", "train", "steps", 7),
-        ("adapter.preset=motion", "adapter", "preset", "motion"),
-        ('adapter.preset="motion"', "adapter", "preset", "motion"),
+        ("adapter.preset=image_encoder", "adapter", "preset", "image_encoder"),
+        ('adapter.preset="image_encoder"', "adapter", "preset", "image_encoder"),
         ("optim.betas=[0.8, 0.9]", "optim", "betas", (0.8, 0.9)),
         ("train.gradient_checkpointing=true", "train", "gradient_checkpointing", True),
     ],

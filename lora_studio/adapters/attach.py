@@ -1,7 +1,8 @@
 """Which layers an adapter sits on, and putting one there. Knows peft and the backbone's names; knows no file and no loop.
 
-Presets are full-match patterns over module names. Suffix lists are a trap on this backbone: modules that are no Linear
-are also called `proj`, and the decoder's projectors are called `fc1` and `fc2` like the encoders' MLPs.
+Presets are named after the part of the backbone that they train, and are full-match patterns over module names. Suffix lists are
+a trap on this backbone: modules that are no Linear are also called `proj`, and the decoder's projectors are called `fc1` and `fc2`
+like the encoders' MLPs.
 """
 
 import re
@@ -18,13 +19,12 @@ from lora_studio.errors import AdapterError
 from lora_studio.recipe import AdapterSection
 
 _LAYERS: Final = {
-    "motion": r"video_encoder\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))",
-    "look": r"image_encoder\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))",
-    "texture": r"image_decoder\.blocks\.\d+\.proj\.(fc1|fc2)",
+    "video_encoder": r"video_encoder\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))",
+    "image_encoder": r"image_encoder\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))",
+    "image_decoder": r"image_decoder\.blocks\.\d+\.proj\.(fc1|fc2)",
 }
 PATTERNS: Final = {**_LAYERS, "full": "|".join(f"({pattern})" for pattern in _LAYERS.values())}
-_STACKS: Final = {"motion": ("video_encoder", 4), "look": ("image_encoder", 4), "texture": ("image_decoder", 2)}
-_STACKS_OF: Final = {**{preset: (stack,) for preset, stack in _STACKS.items()}, "full": tuple(_STACKS.values())}
+_PER_BLOCK: Final = {"video_encoder": 4, "image_encoder": 4, "image_decoder": 2}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def attach_adapter(transformer: nn.Module, section: AdapterSection, seed: int) -
     """
     pattern = PATTERNS[section.preset]
     names = matched_layers(transformer, pattern)
-    expected = sum(_depth(transformer, stack) * each for stack, each in _STACKS_OF[section.preset])
+    stacks = tuple(_LAYERS) if section.preset == "full" else (section.preset,)
+    expected = sum(_depth(transformer, stack) * _PER_BLOCK[stack] for stack in stacks)
     if len(names) != expected:
         raise AdapterError(f"adapter.preset {section.preset!r} must match {expected} Linear layers here, got {len(names)}")
     config = lora_config(pattern, section.rank, section.alpha, section.dropout)

@@ -31,8 +31,8 @@ def make(held_out: card.HeldOutLoss | None) -> card.Card:
         ),
         base=card.Base(name="nano", sha256="c" * 64, precision="float32"),
         method=card.Method(
-            preset="look", pattern="x", rank=8, alpha=8.0, num_modules=16, num_parameters=4096, steps=300, batch_size=4, lr=1e-3,
-            seed=0, caption_dropout=0.1, prior=0.5, recipe_sha256="e" * 64,
+            preset="image_encoder", pattern="x", rank=8, alpha=8.0, num_modules=16, num_parameters=4096, steps=300, batch_size=4,
+            lr=1e-3, seed=0, caption_dropout=0.1, prior=0.5, recipe_sha256="e" * 64,
         ),
         data=DATA,
         held_out_loss=held_out,

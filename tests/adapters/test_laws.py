@@ -14,8 +14,8 @@ from lora_studio.errors import AdapterError
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.recipe import AdapterSection
 
-PRESETS = {"motion": 2 * 4, "look": 4 * 4, "texture": 2 * 2, "full": 2 * 4 + 4 * 4 + 2 * 2}
-METADATA = {"lora_studio.base_model": "tiny", "lora_studio.preset": "look", "modelspec.trigger_phrase": "acmelook"}
+PRESETS = {"video_encoder": 2 * 4, "image_encoder": 4 * 4, "image_decoder": 2 * 2, "full": 2 * 4 + 4 * 4 + 2 * 2}
+METADATA = {"lora_studio.base_model": "tiny", "lora_studio.preset": "image_encoder", "modelspec.trigger_phrase": "acmelook"}
 
 
 def tiny_transformer(seed: int = 0) -> NOVATransformer3DModel:
@@ -180,7 +180,7 @@ def test_an_adapter_that_is_not_finite_is_never_written(tmp_path):
 
 
 def test_a_missing_or_unexpected_module_is_an_error(tmp_path):
-    attached = trained(tiny_transformer(), "look")
+    attached = trained(tiny_transformer(), "image_encoder")
     storage.save_adapter(attached.model, tmp_path / "adapter", METADATA)
     path = tmp_path / "adapter" / storage.WEIGHTS
     tensors = load_file(path)
@@ -201,7 +201,7 @@ def test_a_missing_or_unexpected_module_is_an_error(tmp_path):
 
 
 def test_an_adapter_for_another_backbone_is_refused(tmp_path):
-    storage.save_adapter(trained(tiny_transformer(), "look").model, tmp_path / "adapter", METADATA)
+    storage.save_adapter(trained(tiny_transformer(), "image_encoder").model, tmp_path / "adapter", METADATA)
     deeper = NOVATransformer3DModel(
         image_base_size=(2, 4), video_base_size=(3, 1, 2), text_token_dim=16, arch=("vit_d2w64", "vit_d6w64", "mlp_d2w64")
     )

@@ -22,7 +22,7 @@ SETTINGS = SamplerSettings(num_steps=3, num_diffusion_steps=2, guidance=2.0, ima
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     made = []
-    for preset in ("look", "motion", "full"):
+    for preset in ("image_encoder", "video_encoder", "full"):
         folder = tmp_path_factory.mktemp("adapters") / preset
         storage.save_adapter(trained(tiny_transformer(), preset).model, folder, METADATA)
         made.append(folder)

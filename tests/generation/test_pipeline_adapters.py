@@ -22,7 +22,7 @@ from lora_studio.recipe import AdapterSection
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter folder as training leaves it, with weights that change what is made."""
-    section = AdapterSection.model_validate({"preset": "look", "rank": 4, "alpha": 6.0})
+    section = AdapterSection.model_validate({"preset": "image_encoder", "rank": 4, "alpha": 6.0})
     attached = attach_adapter(weights.load_transformer(NANO), section, seed=1)
     with torch.no_grad():
         for name, parameter in adapter_parameters(attached.model).items():
@@ -114,7 +114,7 @@ def test_diffusers_words_for_adapters_are_answered(pipeline: NovaPipeline, tmp_p
 def test_adapters_for_another_base_are_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
     other = NOVATransformer3DModel(arch=("vit_d2w64", "vit_d4w64", "mlp_d2w64"), text_token_dim=16, text_token_len=6)
-    section = AdapterSection.model_validate({"preset": "look", "rank": 4, "alpha": 6.0})
+    section = AdapterSection.model_validate({"preset": "image_encoder", "rank": 4, "alpha": 6.0})
     save_adapter(attach_adapter(other, section, seed=1).model, tmp_path / "adapter", {})
     with pytest.raises(AdapterError, match=r"is for another base: transformer\..* fits no layer of this one"):
         NovaPipeline.from_pretrained("nano").load_lora_weights(tmp_path / "adapter")
@@ -124,7 +124,7 @@ def test_adapters_for_another_base_are_refused(tmp_path: Path) -> None:
 
 def test_an_adapter_says_which_base_it_is_for_and_must_be_whole(tmp_path: Path) -> None:
     pipeline = NovaPipeline.from_pretrained("nano")
-    section = AdapterSection.model_validate({"preset": "look", "rank": 4, "alpha": 6.0})
+    section = AdapterSection.model_validate({"preset": "image_encoder", "rank": 4, "alpha": 6.0})
     model = attach_adapter(weights.load_transformer(NANO), section, seed=1).model
     save_adapter(model, tmp_path / "other", {"lora_studio.base_sha256": "0" * 64})
     with pytest.raises(AdapterError, match="is for another base: it was trained on 000000000000, this one is"):
