@@ -4,14 +4,20 @@ B frames, H W pixels (64 x 96 inside).
 """
 
 import random
+import sys
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
+
+from lora_studio.errors import TrainingError
+from lora_studio.files import write_json
+from lora_studio.nano.build import write_weights
+from lora_studio.nano.lessons import Lessons
 
 RESULTS: Final = Path(__file__).parent / "results"
 N = TypeVar("N", bound=nn.Module)
@@ -27,7 +33,7 @@ def trained(weights: Path) -> Path:
         SystemExit: it was not trained yet.
     """
     if not weights.is_file():
-        raise SystemExit(f"{weights} is missing: train it first with `python benchmarks/{weights.stem}.py --lessons FOLDER`")
+        raise SystemExit(f"{weights} is missing: make it with `python benchmarks/{weights.stem}.py --lessons FOLDER --publish`")
     return weights
 
 
@@ -35,6 +41,25 @@ def load_trained(network: N, weights: Path) -> N:
     """The network with its weights in place, for answers; ends as `trained` does."""
     network.load_state_dict({name: value.float() for name, value in load_file(trained(weights)).items()})
     return network.eval()
+
+
+def write_trained(weights: Path, network: nn.Module, told: dict[str, Any]) -> None:
+    """Writes a network, and beside it what is told of it; prints both."""
+    write_weights(weights, network.state_dict())
+    write_json(weights.with_suffix(".json"), told)
+    sys.stdout.write(f"{weights}: {told}\n")
+
+
+def usable_stills(folder: Path) -> Lessons:
+    """The stills of a folder of lessons, more than are held back.
+
+    Raises:
+        TrainingError: there are too few.
+    """
+    stills = Lessons(folder, "stills")
+    if len(stills) <= HELD_BACK:
+        raise TrainingError(f"{folder} has {len(stills)} stills, {HELD_BACK} are held back: render more with `data-tools lessons`")
+    return stills
 
 
 def prepare(frames: np.ndarray) -> Tensor:

@@ -7,7 +7,8 @@ kept, because no share it reports can be trusted beyond them. Blurred, bent and 
 small model draws softly should be judged by its content. The segmenter, trained on renders alone too, shows it where the product
 is; train that first.
 
-Writes benchmarks/results/judge.safetensors and judge.json.
+Writes judge_trained.safetensors and .json beside the lessons; `--publish` puts both into benchmarks/results, in the place of those
+that the published figures were measured with.
 
 B frames, H W pixels (64 x 96 inside).
 """
@@ -25,13 +26,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.frames import HELD_BACK, RESULTS, SCALES, SMALL_SHARE, load_trained, moved, prepare, softened, worn
+from benchmarks.frames import (
+    HELD_BACK,
+    RESULTS,
+    SCALES,
+    SMALL_SHARE,
+    load_trained,
+    moved,
+    prepare,
+    softened,
+    usable_stills,
+    worn,
+    write_trained,
+)
 from benchmarks.segmenter import Segmenter, load_segmenter
 from data_tools.stage.colours import NAMED
 from data_tools.stage.shapes import SHAPES
 from lora_studio import taxonomy
-from lora_studio.files import write_json
-from lora_studio.nano.build import write_weights
+from lora_studio.errors import run_command
 from lora_studio.nano.lessons import Lessons, draw_lesson, mirrored
 from lora_studio.nano.progress import Course, Progress, autocast
 from lora_studio.threads import share_cores
@@ -156,9 +168,15 @@ def main() -> None:
     parser.add_argument("--lessons", type=Path, required=True, help="folder of `data-tools lessons`")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many; the next call goes on")
+    parser.add_argument("--publish", action="store_true", help="take the place of the published one")
     arguments = parser.parse_args()
     share_cores()
-    stills, clips = (Lessons(arguments.lessons, kind) for kind in ("stills", "clips"))
+    run_command(lambda: train(arguments))
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Trains a judge, measures it and writes it."""
+    stills, clips = usable_stills(arguments.lessons), Lessons(arguments.lessons, "clips")
     course = Course(steps=arguments.steps, batch_size=64, lr=1e-3, weight_decay=0.05)
     torch.manual_seed(0)
     judge = Judge()
@@ -168,7 +186,6 @@ def main() -> None:
     progress.advance(arguments.minutes, lambda step: loss_of(judge, stills, clips, course, step))
     progress.use_average()
     judge.cpu().eval()
-    write_weights(JUDGE, judge.state_dict())
     told = {
         "steps": progress.step,
         "stills": len(stills) - HELD_BACK,
@@ -176,8 +193,7 @@ def main() -> None:
         "right on unseen renders": accuracy(judge, stills, None),
         "of those medium_wide to medium_close_up": accuracy(judge, stills, SCALES),
     }
-    write_json(RESULTS / "judge.json", told)
-    sys.stdout.write(f"{told}\n")
+    write_trained(JUDGE if arguments.publish else arguments.lessons.parent / "judge_trained.safetensors", judge, told)
 
 
 if __name__ == "__main__":

@@ -44,23 +44,26 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand
 from benchmarks.frames import RESULTS, SCALES, trained
 from benchmarks.judge import AXES, JUDGE, answers_of, load_judge
-from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, model_of, strip_of, work_of
+from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, model_of, require_same, strip_of, work_of
 from benchmarks.learning_scores import Cells, brighter_sides, look, measured_colours, product_cells
 from benchmarks.segmenter import SEGMENTER, load_segmenter
 from data_tools.stage import KITS
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH, Lesson, lesson
 from data_tools.stage.render import render
-from lora_studio.files import sha256_file, sha256_json, write_json
+from lora_studio.errors import run_command
+from lora_studio.files import sha256_file, sha256_json, write_json, write_text
 from lora_studio.nano.lessons import compose_caption, draw_support
 from lora_studio.nova import weights
-from lora_studio.recipe import load_recipe
+from lora_studio.recipe import Recipe, load_recipe, recipe_to_toml
 from lora_studio.runs import Run
 from lora_studio.threads import share_cores
 from lora_studio.training.start import recipe_sha256
 from lora_studio.wall import dataset_clips
 
 SIDES: Final = ("side_left", "side_right")
-UNSEEN: Final = 2_000_000  # lessons from 1,000,000 on are never trained on; the first of them settled how the base is sampled
+# lessons from 1,000,000 on are never trained on; the first of them settled how the base is sampled, those from 2,000,000 on which
+# base ships: these are for its figures alone
+UNSEEN: Final = 4_000_000
 PICTURES: Final = Path(__file__).parents[1] / "docs" / "pictures"
 
 
@@ -82,7 +85,7 @@ def prompt_of(item: Lesson) -> str:
     chance = random.Random(item.number)
     while True:
         text = compose_caption(truth["content"], truth["tags"], chance)
-        if ". " in text and text.startswith(("a ", "an ")):  # a long one that begins with the product
+        if ". " in text and text.startswith(("a ", "an ")):  # a long one, without a name in front
             return draw_support(text, truth["tags"], chance)
 
 
@@ -98,20 +101,25 @@ def shares(found: dict[str, torch.Tensor], lessons: list[Lesson], shift: int = 0
     return {axis: round(float(right.mean()), 3) for axis, right in named_right(found, lessons, shift).items()}
 
 
-def corrected(base: np.ndarray, decoded: np.ndarray, guessing: np.ndarray) -> dict[str, float]:
+def corrected(base: np.ndarray, decoded: np.ndarray, guessing: np.ndarray, is_other: np.ndarray) -> dict[str, float | None]:
     """The share of clips that are right, estimated from the share named right (Rogan & Gladen 1978), with its 95 % interval.
 
-    The judge names a right picture right as often as `decoded`, and a wrong one as often as `guessing`. A wrong colour is often
-    a neighbour of the right one and a clip is softer than a render, so this is an estimate and no count.
+    The judge names a right picture right as often as `decoded`, and a wrong one as often as `guessing`, where the other prompt
+    asks for something else. A wrong colour is often a neighbour of the right one and a clip is softer than a render, so this is an
+    estimate and no count. None where the judge does no better than guessing.
 
     Args:
         base, decoded, guessing: (B,) bool, the same scenes: the base's clips, renders, the clips with the prompts of others.
+        is_other: (B,) bool, whether the other prompt asks for something else.
     """
-    rows = np.stack([base, decoded, guessing], axis=-1)  # (B, 3)
+    rows = np.stack([base, decoded, guessing & is_other, is_other], axis=-1)  # (B, 4)
     picks = np.random.default_rng(0).integers(len(rows), size=(10_000, len(rows)))
-    named, sure, lucky = np.concatenate([rows.mean(0)[None], rows[picks].mean(1)]).T  # (10,001) each: the first is of all
-    share = ((named - lucky) / (sure - lucky)).clip(0, 1)
-    low, high = np.percentile(share[1:], (2.5, 97.5))
+    named, sure, hits, others = np.concatenate([rows.mean(0)[None], rows[picks].mean(1)]).T  # (10,001) each: the first is of all
+    lucky = hits / np.maximum(others, 1 / len(rows))
+    share = np.where(sure > lucky, (named - lucky) / np.maximum(sure - lucky, 1e-9), np.nan).clip(0, 1)
+    if np.isnan(share[0]):
+        return {"share": None, "low": None, "high": None}
+    low, high = np.nanpercentile(share[1:], (2.5, 97.5))
     return {"share": round(float(share[0]), 3), "low": round(float(low), 3), "high": round(float(high), 3)}
 
 
@@ -138,12 +146,15 @@ def judge_base(folder: Path, count: int, work: Path) -> dict[str, Any]:
     decoded = learning_brand.through_vae(folder, rendered)
     through = look(judge, decoded).named
     right, kept_right, lucky = (named_right(*asked) for asked in ((found, lessons), (through, lessons), (found, lessons, 1)))
+    answers = [answers_of(item.truth) for item in lessons]
+    other = {axis: np.array([one[axis] != two[axis] for one, two in zip(answers, [*answers[1:], answers[0]], strict=True)])
+             for axis in AXES}  # fmt: skip
     return {
         "prompts": count,
         **rulers(),
         "settings": SETTINGS.model_dump(),
         "base": shares(found, lessons) | shares_by_pixels(products, lessons),
-        "base, corrected": {axis: corrected(right[axis], kept_right[axis], lucky[axis]) for axis in AXES},
+        "base, corrected": {axis: corrected(right[axis], kept_right[axis], lucky[axis], other[axis]) for axis in AXES},
         "base, first frame": shares(look(judge, clips[:, :1]).named, lessons),
         "base, last frame": shares(look(judge, clips[:, -1:]).named, lessons),
         "guessing": shares(found, lessons, shift=1) | shares_by_pixels(products, lessons, shift=1),
@@ -179,7 +190,7 @@ class Bench:
     folder: Path  # of the model
     model: str  # as a recipe names it
     work: Path
-    recipe: Path
+    recipe: Recipe
     brands: list[str]
 
     def lines(self, part: str) -> Lines:
@@ -192,7 +203,7 @@ class Bench:
     @property
     def recipe_sha256(self) -> str:
         """Hash of what the recipe says, not of how it is written."""
-        return recipe_sha256(load_recipe(self.recipe))
+        return recipe_sha256(self.recipe)
 
     def proof(self, brand: str, num_files: int = 12, seeds: Sequence[int] = learning_brand.SEEDS) -> Proof:
         """The brand's footage and ruler."""
@@ -204,7 +215,9 @@ class Bench:
 
     def line(self, proof: Proof, name: str, changes: Sequence[str]) -> dict[str, Any]:
         """Trains a run, makes its clips and measures them."""
-        run = learning_brand.train(proof.workspace, self.recipe, self.run_name(name), [*changes, f"model.base={self.model}"])
+        recipe = self.work / f"recipe_{self.recipe_sha256[:8]}.toml"  # as it was when this began, whatever becomes of the file
+        write_text(recipe, recipe_to_toml(self.recipe))
+        run = learning_brand.train(proof.workspace, recipe, self.run_name(name), [*changes, f"model.base={self.model}"])
         state, seconds = run.state(), sum(row.get("seconds", 0.0) for row in run.metrics())
         assert state is not None
         told = {"training seconds": round(seconds, 1), "parameters": state.num_parameters}
@@ -256,7 +269,7 @@ def prove_brands(bench: Bench, seeds: int) -> dict[str, Any]:
                 Image.fromarray(strip).save(PICTURES / f"learning_{name}.png")
             lines.add(line)
             tell(line)
-    return means_of(lines.lines)
+    return means_of([line for line in lines.lines if line["brand"] in bench.brands and line["seed"] < seeds])
 
 
 def tell(line: dict[str, Any]) -> None:
@@ -288,6 +301,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="of part `ablation`: variants whose name begins so, such as full-r8")
     arguments = parser.parse_args()
     share_cores()
+    run_command(lambda: print_part(arguments))
+
+
+def print_part(arguments: argparse.Namespace) -> None:
+    """Runs one part and prints what it says."""
     for row, shown in run_part(arguments, weights.find_model(arguments.model)).items():
         sys.stdout.write(f"{row:24} {shown}\n")
 
@@ -295,12 +313,13 @@ def main() -> None:
 def run_part(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What one part says in the end; all of it is in its file."""
     if arguments.part in ("vae", "base"):
-        work = work_of(arguments.work, folder)
+        path, work = RESULTS / f"learning_{arguments.part}.json", work_of(arguments.work, folder)
+        require_same(path, {"model": model_of(folder)})
         told = judge_vae(folder, arguments.count) if arguments.part == "vae" else judge_base(folder, arguments.count, work)
         result = {"model": model_of(folder), **told}
-        write_json(RESULTS / f"learning_{arguments.part}.json", result)
+        write_json(path, result)
         return result
-    bench = Bench(folder, arguments.model, work_of(arguments.work, folder), arguments.recipe, arguments.brands)
+    bench = Bench(folder, arguments.model, work_of(arguments.work, folder), load_recipe(arguments.recipe), arguments.brands)
     parts = {
         "brands": lambda: prove_brands(bench, arguments.seeds),
         "ablation": lambda: prove_variants(bench, arguments.only),

@@ -5,10 +5,11 @@ base, of each run, of real footage, and of that after the autoencoder, uint8 (B,
 there is not made again.
 """
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from data_tools.stage import KITS, BrandKit, Product, Scene, render, sample_bran
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH
 from data_tools.stage.scene import content_but_product, describe
 from data_tools.stage.shapes import SHAPES
-from data_tools.stage.shoot import CELLS, plan_film
+from data_tools.stage.shoot import plan_film
 from lora_studio.adapters.storage import load_adapter
 from lora_studio.files import atomic_path, sha256_json
 from lora_studio.generation.sampler import generate
@@ -30,7 +31,7 @@ from lora_studio.nano.lessons import as_pixels
 from lora_studio.nova import weights
 from lora_studio.runs import Run
 from lora_studio.taxonomy import phrase
-from lora_studio.training.dataset import SCHEMA
+from lora_studio.training.dataset import SCHEMA, load_clips
 from lora_studio.video import read_frames, resize_crop, sample_times
 from lora_studio.wall import dataset_clips
 from lora_studio.workspace import Workspace
@@ -42,6 +43,7 @@ OTHERS: Final = ("a green cup", "a blue box", "a yellow cone", "a white tube")
 SEEDS: Final = (0, 1, 2, 3)
 NUM_FRAMES: Final = 9
 SHOOT_SEED: Final = 11  # of the footage that adapters learn from
+VERSION: Final = 1  # raise it when renders, or what training does with a recipe, change: then all is made anew
 
 
 @dataclass(frozen=True)
@@ -53,33 +55,34 @@ class Asked:
     angle: str
     light: str
     scale: str
+    backdrop: str
     seed: int
     is_brand: bool
-    was_shot: bool  # its cell of angle and light is in the brand's footage
 
 
 def asked(kit: BrandKit, seeds: Sequence[int] = SEEDS) -> list[Asked]:
     """Twelve prompts for the brand and eight without its trigger, four of its kind and four of another, with all seeds."""
     noun, cells, rows = kit.product.form.noun, [(angle, light) for angle in ANGLES for light in LIGHTS], []
     for number, (angle, light) in enumerate(cells):
-        scale, place = SCALES[number % len(SCALES)], f"on a {BACKDROPS[number % len(BACKDROPS)]} backdrop"
+        scale, backdrop = SCALES[number % len(SCALES)], BACKDROPS[number % len(BACKDROPS)]
         said = ", ".join((phrase("angle.scale", scale), phrase("angle.vertical", angle), phrase("light.direction", light)))
-        was_shot = (angle, light) in CELLS
-        text = f"{kit.trigger}, a {noun} {place}, {said}."
-        rows += [Asked(f"brand-{number}", text, angle, light, scale, seed, True, was_shot) for seed in seeds]
+        said = f"on a {backdrop} backdrop, {said}."
+        text = f"{kit.trigger}, a {noun} {said}"
+        rows += [Asked(f"brand-{number}", text, angle, light, scale, backdrop, seed, True) for seed in seeds]
         if number % 3 != 2:
             thing = f"a {noun}" if number % 3 == 0 else OTHERS[number // 3]
-            text = f"{thing} {place}, {said}."
-            rows += [Asked(f"control-{number}", text, angle, light, scale, seed, False, was_shot) for seed in seeds]
+            rows += [Asked(f"control-{number}", f"{thing} {said}", angle, light, scale, backdrop, seed, False) for seed in seeds]
     return rows
 
 
 def shoots_sha256() -> str:
-    """Hash of what the camera reports of the brands' first twelve films say is shown, and how, and of the form of datasets."""
-    films = {name: [plan_film(SHOOT_SEED, number, kit) for number in range(12)] for name, kit in KITS.items()}
-    said = {name: [[content_but_product(shot.scene), describe(shot.scene)] for film in shot_films for shot in film]
-            for name, shot_films in films.items()}  # fmt: skip
-    return sha256_json([SCHEMA, said])
+    """Hash of the brands, of what is asked for, of what their first twelve films show and say, and of the form of datasets."""
+    told = []
+    for kit in KITS.values():
+        scenes = [shot.scene for number in range(12) for shot in plan_film(SHOOT_SEED, number, kit)]
+        shown = [[asdict(scene), content_but_product(scene), describe(scene)] for scene in scenes]
+        told.append([asdict(kit), [asdict(row) for row in asked(kit)], shown])
+    return sha256_json([VERSION, SCHEMA, told])
 
 
 def prepare(work: Path, name: str, kit: BrandKit, model: str, num_files: int) -> Workspace:
@@ -166,6 +169,12 @@ def gallery(kit: BrandKit, rows: Sequence[Asked]) -> list[np.ndarray]:
         scenes = [brand_scene(replace(kit, product=product), 8_000_000 + number, row) for number, row in enumerate(chosen)]
         found.append(np.concatenate([render(scene, HEIGHT, WIDTH, 1, FPS) for scene in scenes]))
     return found
+
+
+def trained_cells(workspace: Workspace) -> set[tuple[str, str]]:
+    """Angle and light of the clips that adapters of this workspace were trained on."""
+    tags = [json.loads(said) for said in load_clips(workspace).train["tags"]]
+    return {(tag["angle.vertical"], tag["light.direction"]) for tag in tags}
 
 
 def training_frames(workspace: Workspace) -> np.ndarray:

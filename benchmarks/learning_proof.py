@@ -25,6 +25,7 @@ from lora_studio.generation.settings import SamplerSettings
 from lora_studio.nova.weights import model_sha256
 from lora_studio.runs import Run
 
+PICTURED: Final = (0, 3, 5, 6, 9, 11)  # of a brand's twelve prompts: two of each angle, every light, shot and not
 SETTINGS: Final = SamplerSettings(num_steps=32, num_diffusion_steps=25, temperature=0.7, guidance=3.0)
 
 
@@ -38,20 +39,34 @@ def model_of(folder: Path) -> str:
     return sha256_json([model_sha256(folder, part) for part in ("transformer", "vae", "text_encoder")])
 
 
-class Lines:
-    """The lines of one part's table, written to its file one by one; other processes may add theirs meanwhile.
+def require_same(path: Path, same: dict[str, Any]) -> None:
+    """Nothing, if the table at `path` was made with what `same` says, or there is none.
 
-    Lines of the file are kept as long as model, sampler, recipe, shoots and judge are the same, wherever they were measured.
+    Raises:
+        SystemExit: it was made with something else; hours of measurements are not written over.
     """
+    old = read_json(path) if path.is_file() else same
+    other = [key for key in same if old.get(key) != same[key]]
+    if other:
+        raise SystemExit(f"{path} was measured with another {', '.join(other)}: move it away to begin a new table")
+
+
+class Lines:
+    """The lines of one part's table, written to its file one by one; other processes may add theirs meanwhile."""
 
     def __init__(self, path: Path, same: dict[str, Any]) -> None:
+        """Opens the table at `path`, whose lines all have the model, sampler, recipe, shoots and judge of `same`.
+
+        Raises:
+            SystemExit: the table there is of another model, sampler, recipe, shoot or judge.
+        """
         self.path, self.same = path, same
+        require_same(path, same)
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """What the file holds now; none if it is of another model, sampler, recipe, shoot or judge."""
-        old = read_json(self.path) if self.path.is_file() else {}
-        return old["runs"] if {key: old.get(key) for key in self.same} == self.same else []
+        """What the file holds now."""
+        return read_json(self.path)["runs"] if self.path.is_file() else []
 
     def has(self, **key: Any) -> bool:
         """Whether a line with these values is there."""
@@ -62,6 +77,7 @@ class Lines:
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
+            require_same(self.path, self.same)
             write_json(self.path, {**self.same, "runs": [*self.lines, line]})
         finally:
             os.close(folder)
@@ -83,6 +99,7 @@ class Proof:
         self.decoded = learning_brand.clips_of(self.clips_folder / "decoded.npy", lambda: learning_brand.through_vae(folder, real))
         self.usual_shares = learning_scores.usual_shares(self.colour_shares(real))
         self.real_rows = [row for row in self.rows if row.is_brand and row.seed < 2]
+        self.trained_cells = learning_brand.trained_cells(self.workspace)
         products = learning_brand.gallery(kit, self.rows)
         self.look_alikes = [look(self.judge, stills[:, None]).features for stills in products]
         self.training = look(self.judge, learning_brand.training_frames(self.workspace)[:, None]).features
@@ -110,54 +127,71 @@ class Proof:
         """One line of the table: the scores of an adapter's clips beside those of the base."""
         ours, theirs = look(self.judge, clips), look(self.judge, self.base)
         brand = np.array([row.is_brand for row in self.rows])
-        unshot = brand & ~np.array([row.was_shot for row in self.rows])
-        score, base, real = self.raw(clips, ours), self.raw(self.base, theirs), self.raw(self.real, self.real_seen)
-        decoded = self.raw(self.decoded, look(self.judge, self.decoded))
-        told: dict[str, float | None] = {}
-        for axis in score:
-            ceiling = real[axis]
-            told |= {f"{axis} base": base[axis][brand].mean(), f"{axis} adapter": score[axis][brand].mean()}
-            told[f"{axis} real"] = ceiling.mean()
-            told[f"{axis} index"] = learning_scores.index(score[axis][brand], base[axis][brand], ceiling)
-            told[f"{axis} index decoded"] = learning_scores.index(decoded[axis], base[axis][brand], ceiling)
-            told[f"{axis} index unshot"] = learning_scores.index(score[axis][unshot], base[axis][unshot], ceiling)
-            leaked = base[axis][brand] + (score[axis] - base[axis])[~brand].mean()  # as far from the base as it moved unasked
-            told[f"{axis} leakage"] = learning_scores.index(leaked, base[axis][brand], ceiling)
+        unshot = brand & np.array([(row.angle, row.light) not in self.trained_cells for row in self.rows])
+        told = self._indices(clips, ours, theirs, brand, unshot)
         asked = (learning_scores.fidelity(ours, self.rows), learning_scores.fidelity(theirs, self.rows))
         told |= {"fidelity base": asked[1].mean(), "fidelity adapter": asked[0].mean(),
                  "fidelity real": learning_scores.fidelity(self.real_seen, self.real_rows).mean(),
                  "fidelity loss": asked[1].mean() - asked[0].mean(),
                  "fidelity loss unshot": asked[1][unshot].mean() - asked[0][unshot].mean()}  # fmt: skip
-        picked = Seen(ours.features[brand], {}), [row for row in self.rows if row.is_brand]
-        before = Seen(theirs.features[brand], {}), picked[1]
-        told["copies"] = learning_scores.copies(picked[0], self.real_seen, self.training)
-        told["diversity of base"] = learning_scores.diversity(*picked) / learning_scores.diversity(*before)
+        for side, made in (("base", self.base), ("adapter", clips)):
+            named = zip(learning_scores.backdrops(self.segmenter, made), self.rows, strict=True)
+            told[f"backdrop {side}"] = float(np.mean([name == row.backdrop for name, row in named if row.is_brand]))
+        rows = [row for row in self.rows if row.is_brand]
+        picked, before = Seen(ours.features[brand], {}), Seen(theirs.features[brand], {})
+        told["copies"] = learning_scores.copies(picked, self.real_seen, self.training)
+        told["diversity of base"] = learning_scores.diversity(picked, rows) / learning_scores.diversity(before, rows)
         return {key: None if value is None else round(float(value), 4) for key, value in told.items()}
+
+    def _indices(
+        self, clips: np.ndarray, ours: Seen, theirs: Seen, brand: np.ndarray, unshot: np.ndarray
+    ) -> dict[str, float | None]:
+        """Palette, identity and motion: the raw scores of all sides and the index of this one, whole and in parts."""
+        score, base, real = self.raw(clips, ours), self.raw(self.base, theirs), self.raw(self.real, self.real_seen)
+        decoded = self.raw(self.decoded, look(self.judge, self.decoded))
+        prompts, real_prompts = [row.prompt_id for row in self.rows if row.is_brand], [row.prompt_id for row in self.real_rows]
+        told: dict[str, float | None] = {}
+        for axis, floor in base.items():
+            ceiling, sides = real[axis], (score[axis][brand], floor[brand], real[axis])
+            told |= {f"{axis} base": floor[brand].mean(), f"{axis} adapter": score[axis][brand].mean()}
+            told |= {f"{axis} real": ceiling.mean(), f"{axis} index": learning_scores.index(*sides)}
+            if told[f"{axis} index"] is not None:
+                low, high = learning_scores.index_interval(*sides, prompts, real_prompts)
+                told |= {f"{axis} index low": low, f"{axis} index high": high}
+            told[f"{axis} index decoded"] = learning_scores.index(decoded[axis], floor[brand], ceiling)
+            told[f"{axis} index unshot"] = learning_scores.index(score[axis][unshot], floor[unshot], ceiling)
+            leaked = floor[brand] + (score[axis] - floor)[~brand].mean()  # as far from the base as it moved unasked
+            told[f"{axis} leakage"] = learning_scores.index(leaked, floor[brand], ceiling)
+        return told
 
 
 def strip_of(proof: Proof, clips: np.ndarray) -> np.ndarray:
     """Six prompts of a brand, middle frames: real footage above, then the base, then the adapter. (3 H, 6 W, 3)"""
-    chosen = [number for number, row in enumerate(proof.rows) if row.is_brand and row.seed == 0][::2]
-    real = [number for number, row in enumerate(proof.real_rows) if row.seed == 0][::2]
+    chosen = [number for number, row in enumerate(proof.rows) if row.is_brand and row.seed == 0]
+    real = [number for number, row in enumerate(proof.real_rows) if row.seed == 0]
+    chosen, real = ([numbers[prompt] for prompt in PICTURED] for numbers in (chosen, real))
     rows = (proof.real[real, 4], proof.base[chosen, 4], clips[chosen, 4])
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
 
 
 def means_of(lines: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean over brands and seeds, and the half width of its 95 % interval over the seeds' means.
+    """Mean over brands and seeds, the half width of its 95 % interval over the seeds' means, and each brand's mean.
 
-    A seed that not all brands of the table have been trained with yet is left out: brands differ more than seeds do.
+    A seed that not all brands of the table have been trained with yet is left out: brands differ more than seeds do. So is a brand
+    of which an axis tells nothing.
     """
-    trained: dict[int, set[str]] = {}
-    for line in lines:
-        trained.setdefault(line["seed"], set()).add(line["brand"])
-    seeds = sorted(seed for seed, brands in trained.items() if brands == set().union(*trained.values()))
+    brands = list(dict.fromkeys(line["brand"] for line in lines))
+    seeds = sorted({line["seed"] for line in lines})
+    kept = [seed for seed in seeds if {line["brand"] for line in lines if line["seed"] == seed} == set(brands)]
     found: dict[str, dict[str, float]] = {}
-    for key in (key for key in lines[0] if key not in ("brand", "seed")):
-        values = [[line[key] for line in lines if line["seed"] == seed and line[key] is not None] for seed in seeds]
-        by_seed = [statistics.fmean(part) for part in values if part]  # an axis that tells nothing of a brand leaves it out
+    for key in dict.fromkeys(key for line in lines for key in line if key not in ("brand", "seed")):
+        known = [line for line in lines if line["seed"] in kept and line.get(key) is not None]
+        by_seed = [statistics.fmean(part) for seed in kept if (part := [line[key] for line in known if line["seed"] == seed])]
         if not by_seed:
             continue
         error = statistics.stdev(by_seed) / len(by_seed) ** 0.5 if len(by_seed) > 1 else math.nan
         found[key] = {"mean": round(statistics.fmean(by_seed), 4), "±": round(float(stdtrit(len(by_seed) - 1, 0.975)) * error, 4)}
+        for brand in brands:
+            if part := [line[key] for line in known if line["brand"] == brand]:
+                found[key][brand] = round(statistics.fmean(part), 4)
     return found

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from benchmarks.frames import prepare
 from benchmarks.judge import AXES, Judge, judge_frames
-from benchmarks.learning_brand import Asked
+from benchmarks.learning_brand import BACKDROPS, Asked
 from benchmarks.segmenter import product_masks
 from data_tools.stage import Product
 from data_tools.stage.colours import NAMED
@@ -30,7 +30,8 @@ LOOKED_AT: Final = (0, 4, 8)  # frames of a clip
 NEAR: Final = 15.0  # CIEDE2000 with lightness weighed by half (kL = 2), for light makes a colour lighter and darker
 LEAST_SHARE: Final = 0.01  # of the product
 LEAST_CELLS: Final = 30
-CELLS: Final = (60, 96)  # rows and columns of a frame whose colours are compared
+GRID: Final = (60, 96)  # rows and columns of a frame whose colours are compared
+RESAMPLED: Final = 2_000  # times, for an interval
 COPIES_OF_REAL: Final = 95.0  # percentile of real footage's likeness to the training footage above which a clip counts as a copy
 
 
@@ -63,9 +64,20 @@ class Cells:
 def product_cells(segmenter: nn.Module, clips: np.ndarray) -> list[Cells]:
     """uint8 (B, F, H, W, 3) -> the product in the middle frame of each."""
     middles = clips[:, clips.shape[1] // 2]
-    masks, across = product_masks(segmenter, middles, CELLS), (np.arange(CELLS[1]) + 0.5) / CELLS[1]
-    columns = np.broadcast_to(across, CELLS)
+    masks, across = product_masks(segmenter, middles, GRID), (np.arange(GRID[1]) + 0.5) / GRID[1]
+    columns = np.broadcast_to(across, GRID)
     return [Cells(small_lab(frame[None])[0][mask], columns[mask]) for frame, mask in zip(middles, masks, strict=True)]
+
+
+def backdrops(segmenter: nn.Module, clips: np.ndarray) -> list[str]:
+    """Which of `BACKDROPS` each backdrop is nearest to: the median colour of what is not the product, upper half, middle frame."""
+    middles, codes = clips[:, clips.shape[1] // 2], palette_lab([NAMED[name] for name in BACKDROPS])
+    upper, found = GRID[0] // 2, []
+    for frame, mask in zip(middles, product_masks(segmenter, middles, GRID), strict=True):
+        around = small_lab(frame[None])[0][:upper][~mask[:upper]]
+        nearest = deltaE_ciede2000(np.median(around, axis=0)[None], codes, kL=2).argmin() if len(around) else None
+        found.append("" if nearest is None else BACKDROPS[int(nearest)])
+    return found
 
 
 def colour_shares(products: Sequence[Cells], product: Product) -> np.ndarray:
@@ -167,3 +179,22 @@ def index(score: np.ndarray, floor: np.ndarray, ceiling: np.ndarray) -> float | 
     room = ceiling.mean() - floor.mean()
     doubt = np.hypot(*(values.std(ddof=1) / len(values) ** 0.5 for values in (ceiling, floor)))
     return float(100 * (score.mean() - floor.mean()) / room) if abs(room) > 2 * doubt else None
+
+
+def index_interval(
+    score: np.ndarray, floor: np.ndarray, ceiling: np.ndarray, prompts: Sequence[str], real_prompts: Sequence[str]
+) -> tuple[float, float]:
+    """The 95 % interval of `index` over prompts: all clips of a prompt, of all three sides, are drawn together.
+
+    Args:
+        prompts: of each clip of `score` and `floor`.
+        real_prompts: of each clip of `ceiling`.
+    """
+    names = list(dict.fromkeys(prompts))
+    sums = np.array([[values[[one == name for one in of]].mean() for name in names]
+                     for values, of in ((score, prompts), (floor, prompts), (ceiling, real_prompts))])  # fmt: skip
+    picks = np.random.default_rng(0).integers(len(names), size=(RESAMPLED, len(names)))
+    means = sums[:, picks].mean(-1)  # (3, RESAMPLED)
+    found = 100 * (means[0] - means[1]) / (means[2] - means[1])
+    low, high = np.percentile(found, (2.5, 97.5))
+    return float(low), float(high)

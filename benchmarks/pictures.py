@@ -30,7 +30,10 @@ def contact_sheet(workspace: Workspace, path: Path) -> None:
     takes, prompts = current_takes(workspace), load_prompts(workspace).prompts
     looks = list(dict.fromkeys(["real", "base", *sorted(take.look for take in takes if take.kind == "adapter")]))
     rows = [[_strip(workspace, takes, prompt.id, look) for look in looks] for prompt in prompts]
-    height, width = next(strip.shape[:2] for row in rows for strip in row if strip is not None)
+    sizes = [strip.shape[:2] for row in rows for strip in row if strip is not None]
+    if not sizes:
+        raise SystemExit(f"{workspace.root} has no takes: make some with `lora-studio takes {workspace.root}`")
+    height, width = sizes[0]
     sheet = Image.new("RGB", (len(looks) * (width + MARGIN) + MARGIN, LABEL + len(rows) * (height + MARGIN)), (24, 24, 24))
     brush = ImageDraw.Draw(sheet)
     for column, look in enumerate(looks):
@@ -55,15 +58,17 @@ def page_picture(workspace: Workspace, path: Path, port: int = 7899) -> None:
     """The first screen of the review page."""
     command = [sys.executable, "app.py", "--workspace", str(workspace.root), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as playwright:
-        assert server.stdout is not None
-        server.stdout.readline()
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.goto(f"http://127.0.0.1:{port}", wait_until="networkidle")
-        page.wait_for_function("[...document.querySelectorAll('video')].slice(0, 4).every(v => v.readyState >= 2)")
-        page.screenshot(path=path)
-        browser.close()
-        server.terminate()
+        try:
+            assert server.stdout is not None
+            server.stdout.readline()
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            page.goto(f"http://127.0.0.1:{port}", wait_until="networkidle")
+            page.wait_for_function("[...document.querySelectorAll('video')].slice(0, 4).every(v => v.readyState >= 2)")
+            page.screenshot(path=path)
+            browser.close()
+        finally:
+            server.terminate()
 
 
 def main() -> None:

@@ -5,7 +5,8 @@
 Colours of a product can only be counted where the product is: in the whole frame a cream backdrop passes for a cream band, and a
 shadow for a navy lid. A render's true cover is known, of every ray; blurred renders are among the lessons.
 
-Writes benchmarks/results/segmenter.safetensors and segmenter.json.
+Writes segmenter_trained.safetensors and .json beside the lessons; `--publish` puts both into benchmarks/results, in the place of
+those that the published figures were measured with.
 
 B frames, H W pixels (64 x 96 inside).
 """
@@ -24,11 +25,21 @@ from torch.nn import functional
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.frames import HELD_BACK, RESULTS, SMALL_SHARE, load_trained, moved, prepare, worn
+from benchmarks.frames import (
+    HELD_BACK,
+    RESULTS,
+    SMALL_SHARE,
+    load_trained,
+    moved,
+    prepare,
+    usable_stills,
+    worn,
+    write_trained,
+)
 from data_tools.stage.lessons import FPS, lesson
 from data_tools.stage.render import product_cover
-from lora_studio.files import atomic_path, write_json
-from lora_studio.nano.build import write_weights
+from lora_studio.errors import run_command
+from lora_studio.files import atomic_path, sha256_json
 from lora_studio.nano.lessons import Lessons, draw_lesson
 from lora_studio.nano.progress import Course, Progress, autocast
 from lora_studio.threads import share_cores
@@ -81,10 +92,10 @@ def load_segmenter() -> Segmenter:
     return load_trained(Segmenter(), SEGMENTER)
 
 
-def covers_of(numbers: range) -> np.ndarray:
-    """uint8 (B, 64, 96): how much of each pixel of these stills the product covers."""
-    shares = (product_cover(lesson("stills", number).scene, *SIZE, 1, FPS)[0] for number in numbers)
-    return np.stack([np.rint(share * 255).astype(np.uint8) for share in tqdm(shares, desc="covers", total=len(numbers))])
+def covers_of(stills: Lessons, indices: range) -> np.ndarray:
+    """uint8 (B, 64, 96): how much of each pixel of these stills, of seed 0, the product covers."""
+    shares = (product_cover(lesson("stills", stills.number(index)).scene, *SIZE, 1, FPS)[0] for index in indices)
+    return np.stack([np.rint(share * 255).astype(np.uint8) for share in tqdm(shares, desc="covers", total=len(indices))])
 
 
 def loss_of(segmenter: Segmenter, stills: Lessons, covers: np.ndarray, course: Course, step: int) -> dict[str, Tensor]:
@@ -106,7 +117,7 @@ def loss_of(segmenter: Segmenter, stills: Lessons, covers: np.ndarray, course: C
 def overlap(segmenter: Segmenter, stills: Lessons) -> dict[str, float]:
     """Intersection over union with the true cover on the stills held back, mean by shot size."""
     numbers = range(len(stills) - HELD_BACK, len(stills))
-    truth = covers_of(numbers) > 127
+    truth = covers_of(stills, numbers) > 127
     found = np.concatenate([product_masks(segmenter, np.stack([stills.frames(n)[0] for n in numbers[i : i + 64]]))
                             for i in range(0, HELD_BACK, 64)])  # fmt: skip
     both, either = (found & truth).sum((1, 2)), (found | truth).sum((1, 2)).clip(1)
@@ -120,13 +131,20 @@ def main() -> None:
     parser.add_argument("--lessons", type=Path, required=True, help="folder of `data-tools lessons`")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many; the next call goes on")
+    parser.add_argument("--publish", action="store_true", help="take the place of the published one")
     arguments = parser.parse_args()
     share_cores()
-    stills, work = Lessons(arguments.lessons, "stills"), arguments.lessons.parent
-    kept = work / "covers.npy"
+    run_command(lambda: train(arguments))
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Trains a segmenter, measures it and writes it."""
+    stills, work = usable_stills(arguments.lessons), arguments.lessons.parent
+    indices = range(min(_STILLS, len(stills) - HELD_BACK))
+    kept = work / f"covers_{sha256_json([stills.number(index) for index in indices])[:8]}.npy"
     if not kept.is_file():
         with atomic_path(kept) as temporary, temporary.open("wb") as file:
-            np.save(file, covers_of(range(min(_STILLS, len(stills) - HELD_BACK))))
+            np.save(file, covers_of(stills, indices))
     covers, course = np.load(kept), Course(steps=arguments.steps, batch_size=32, lr=2e-3, weight_decay=0.05)
     torch.manual_seed(0)
     segmenter = Segmenter()
@@ -135,10 +153,8 @@ def main() -> None:
     progress.advance(arguments.minutes, lambda step: loss_of(segmenter, stills, covers, course, step))
     progress.use_average()
     segmenter.cpu().eval()
-    write_weights(SEGMENTER, segmenter.state_dict())
     told = {"steps": progress.step, "stills": len(covers), "overlap on unseen renders": overlap(segmenter, stills)}
-    write_json(RESULTS / "segmenter.json", told)
-    sys.stdout.write(f"{told}\n")
+    write_trained(SEGMENTER if arguments.publish else work / "segmenter_trained.safetensors", segmenter, told)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def check_ready(workspace: Workspace) -> tuple[list[Shot], list[Footage]]:
     """The shots and the footage, with today's rights, of a workspace that is ready to be built; cheap, loads no model.
 
     Raises:
-        FootageError: there is no shot, or one without a caption.
+        FootageError: there is no shot, or one without a caption, or one whose caption does not begin with the brand's trigger.
     """
     catalog, finder = Catalog(workspace), RightsFinder(workspace)
     usable = {record.footage_id for record in catalog.footage() if record.status == "usable"}
@@ -128,6 +128,13 @@ def check_ready(workspace: Workspace) -> tuple[list[Shot], list[Footage]]:
     bare = sum(not shot.caption_long for shot in shots)
     if bare:
         raise FootageError(f"{bare} of {len(shots)} shots have no caption: run `data-tools tag` and `data-tools caption` first")
+    trigger = load_brand(workspace).trigger
+    other = [text for shot in shots for text in (shot.caption_long, shot.caption_short) if not text.startswith(f"{trigger}, ")]
+    if other:
+        raise FootageError(
+            f"the trigger in {workspace.brand_file} is {trigger!r}, but a caption begins {other[0][:40]!r}: run "
+            f"`data-tools caption {workspace.root}` again"
+        )
     footage = [finder.refresh(record) for record in catalog.footage()]
     catalog.put_footage(footage)
     return shots, footage

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks import learning_brand, learning_scores
+from benchmarks import learning_brand, learning_proof, learning_scores
 from benchmarks.frames import softened
 from benchmarks.judge import AXES, Judge, judge_frames
 from benchmarks.learning import corrected
@@ -44,7 +44,8 @@ def test_what_is_asked_for_names_the_brand_or_does_not() -> None:
     assert all(row.text.startswith(f"{ACME.trigger}, ") for row in brand)
     assert not any(ACME.trigger in row.text for row in control)
     assert len({row.text for row in brand}) == 12
-    assert len({(row.angle, row.light) for row in brand if not row.was_shot}) == 4
+    assert len({(row.angle, row.light) for row in brand}) == 12
+    assert all(f"a bottle on a {row.backdrop} backdrop" in row.text for row in brand)
     of_its_kind = [row for row in control if "bottle" in row.text]
     assert len(of_its_kind) == len(control) // 2
 
@@ -57,7 +58,7 @@ def test_a_brand_is_never_among_its_look_alikes(name: str) -> None:
     assert all((product.shape, product.body) != (first.shape, first.body) for product in others)
 
 
-def test_real_footage_shows_what_the_prompt_asks_for() -> None:
+def test_real_footage_has_the_angle_light_and_size_of_the_prompt() -> None:
     asked = [row for row in ROWS if row.is_brand and row.seed == 0]
     assert len(asked) == 12
     for number, row in enumerate(asked):
@@ -151,6 +152,64 @@ def test_the_segmenter_finds_a_product_that_it_never_saw(size: tuple[int, int]) 
     assert (found & truth).sum() / (found | truth).sum() > 0.8
 
 
+class Nothing(nn.Module):
+    """Sees no product anywhere."""
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> logits (B, H, W)."""
+        return -torch.ones_like(frames[:, 0])
+
+
+def named_as_asked(rows: list[learning_brand.Asked]) -> dict[str, torch.Tensor]:
+    return {axis: torch.tensor([AXES[axis].index(getattr(row, axis)) for row in rows]) for axis in ("angle", "light")}
+
+
+def proof_of(monkeypatch: pytest.MonkeyPatch, scores: dict[str, np.ndarray]) -> learning_proof.Proof:
+    """A proof of drawn numbers: `scores` are the palettes of the base, the adapter and real footage; each side's clips are told by
+    what all their pixels are: its number. The adapter takes every back light for light from above."""
+    proof, numbers = object.__new__(learning_proof.Proof), list(scores.values())
+    features = [functional.normalize(torch.randn(len(values), 8), dim=-1) for values in numbers]
+
+    def look(_judge: nn.Module, made: np.ndarray) -> Seen:
+        number, named = int(made.flat[0]), named_as_asked(ROWS)
+        if number == 1:
+            named["light"][named["light"] == AXES["light"].index("back")] = AXES["light"].index("top")
+        return Seen(features[number], named)
+
+    monkeypatch.setattr(learning_proof, "look", look)
+    monkeypatch.setattr(learning_proof.Proof, "raw", lambda _self, made, _seen: {"palette": numbers[int(made.flat[0])]})
+    proof.kit, proof.rows, proof.judge, proof.segmenter = ACME, ROWS, Judge(), Nothing()
+    proof.real_rows = [row for row in ROWS if row.is_brand and row.seed < 2]
+    proof.trained_cells = {(row.angle, row.light) for row in ROWS if row.light != "back"}
+    proof.base, proof.real = (np.full((len(numbers[n]), 3, 128, 192, 3), n, dtype=np.uint8) for n in (0, 2))
+    proof.decoded, proof.training = proof.real, features[2]
+    proof.real_seen = Seen(features[2], named_as_asked(proof.real_rows))
+    return proof
+
+
+def test_a_line_tells_what_moved_with_the_trigger_and_what_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    brand = np.array([row.is_brand for row in ROWS])
+    wave = 0.01 * (np.arange(len(ROWS)) % 2)
+    base = 0.2 + wave
+    adapter = np.where(brand, 0.6, 0.3) + wave  # half of the way with the trigger, an eighth without
+    proof = proof_of(monkeypatch, {"base": base, "adapter": adapter, "real": 1.0 + wave[:24]})
+    line = proof.measure(np.ones((len(ROWS), 3, 128, 192, 3), dtype=np.uint8))
+    assert line["palette index"] == pytest.approx(50, abs=1)
+    assert line["palette leakage"] == pytest.approx(12.5, abs=1)
+    assert line["palette index decoded"] == 100
+    assert line["palette index low"] == pytest.approx(50, abs=1)
+    backs = np.array([row.light == "back" for row in ROWS])
+    assert line["fidelity loss"] == pytest.approx(backs.mean() / 2, abs=1e-4)
+    assert line["fidelity loss unshot"] == pytest.approx(0.5), "only back light was never trained on"
+    assert line["backdrop base"] == pytest.approx(1 / 6, abs=1e-4), "all clips are black: charcoal"
+
+
+def test_the_strip_shows_every_light_and_angle() -> None:
+    shown = [[row for row in ROWS if row.is_brand and row.seed == 0][number] for number in learning_proof.PICTURED]
+    assert {row.light for row in shown} == set(learning_brand.LIGHTS)
+    assert [row.angle for row in shown] == [angle for angle in learning_brand.ANGLES for _ in range(2)]
+
+
 def test_identity_goes_to_the_nearest_product() -> None:
     draws = torch.Generator().manual_seed(0)
     gallery = [torch.eye(4)[number] + 0.05 * torch.randn(12, 4, generator=draws) for number in range(4)]
@@ -195,9 +254,9 @@ def test_means_are_over_brands_and_intervals_over_seeds() -> None:
     lines = [{"brand": brand, "seed": seed, "x": 10.0 * seed + add, "y": None if brand == "a" else 4.0}
              for brand, add in (("a", -1.0), ("b", 1.0)) for seed in (0, 1, 2)]  # fmt: skip
     found = means_of(lines)
-    assert found["x"]["mean"] == 10
+    assert (found["x"]["mean"], found["x"]["a"], found["x"]["b"]) == (10, 9, 11)
     assert found["x"]["±"] == pytest.approx(4.3027 * 10 / 3**0.5, rel=1e-3)
-    assert found["y"] == {"mean": 4.0, "±": 0.0}
+    assert found["y"] == {"mean": 4.0, "±": 0.0, "b": 4.0}
     assert means_of([*lines, {"brand": "a", "seed": 3, "x": 1000.0, "y": 1000.0}]) == found, "seed 3 has one brand of two"
 
 
@@ -213,15 +272,41 @@ def test_lines_are_kept_for_the_same_model_and_recipe_only(tmp_path: Path) -> No
     assert [line["x"] for line in beside.lines] == [1.0, 2.0, 3.0, 4.0]
     assert again.has(brand="acme", seed=1)
     assert not again.has(brand="lumen", seed=1)
-    assert Lines(path, {**same, "recipe": "c" * 64}).lines == []
+    with pytest.raises(SystemExit, match="was measured with another recipe: move it away"):
+        Lines(path, {**same, "recipe": "c" * 64})
+    assert len(again.lines) == 4, "nothing is lost"
 
 
 def test_the_judges_errors_are_taken_out():
     chance = np.random.default_rng(0)
     is_right, sees = chance.random(4000) < 0.8, chance.random(4000) < 0.9
     named = np.where(is_right, sees, chance.random(4000) < 0.1)
-    told = corrected(named, chance.random(4000) < 0.9, chance.random(4000) < 0.1)
-    assert abs(told["share"] - 0.8) < 0.02
-    assert told["low"] < 0.8 < told["high"]
+    same = chance.random(4000) < 0.2  # such prompts are named right as often as the clips' own, and tell nothing of guessing
+    guessed = np.where(same, named, chance.random(4000) < 0.1)
+    told = corrected(named, chance.random(4000) < 0.9, guessed, ~same)
+    assert told["share"] == pytest.approx(0.8, abs=0.02)
+    assert (told["low"] or 1) < 0.8 < (told["high"] or 0)
     perfect = np.ones(50, dtype=bool)
-    assert corrected(perfect, perfect, ~perfect) == {"share": 1.0, "low": 1.0, "high": 1.0}
+    assert corrected(perfect, perfect, ~perfect, perfect) == {"share": 1.0, "low": 1.0, "high": 1.0}
+    assert corrected(perfect, perfect, perfect, perfect) == {"share": None, "low": None, "high": None}, "no better than guessing"
+
+
+def test_an_interval_over_prompts_is_wide_where_prompts_differ():
+    prompts, real_prompts = [name for name in "abcdef" for _ in range(4)], [name for name in "abcdef" for _ in range(2)]
+    base, real, alike = np.zeros(24), np.ones(12), np.full(24, 0.6)
+    assert learning_scores.index_interval(alike, base, real, prompts, real_prompts) == pytest.approx((60, 60))
+    unlike = np.repeat([0.0, 1.0, 0.6, 0.6, 0.4, 1.0], 4)
+    low, high = learning_scores.index_interval(unlike, base, real, prompts, real_prompts)
+    assert 20 < low < 45
+    assert 75 < high < 95
+
+
+def test_a_backdrop_is_named_by_what_is_not_the_product():
+    clips = np.concatenate([card((NAMED["red"], (slice(20, 100), slice(60, 140))), ground=NAMED[name])
+                            for name in learning_brand.BACKDROPS])  # fmt: skip
+
+    class Red(nn.Module):
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            return frames[:, 0] - frames[:, 1] - 0.4
+
+    assert learning_scores.backdrops(Red(), clips) == list(learning_brand.BACKDROPS)

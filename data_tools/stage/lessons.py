@@ -5,7 +5,8 @@ body colour that belong to the brands of the learning proof never occur. Knows n
 
 On disk, in one folder: `clips_000256.npy` (L, 9, H, W, 3) or `stills_000256.npy` (L, 1, H, W, 3), uint8 sRGB, lessons 256 and
 on of that kind; beside it `.jsonl`, a line for each: `{"content", "shape", "body", "tags"}`, and `cover_clips_000256.npy`: how much
-of each 16-pixel cell the product covers in every fourth frame, (L, 3 or 1, 8, 12) uint8 where 255 is all of it.
+of each 16-pixel cell the product covers in every fourth frame, (L, 3 or 1, 8, 12) uint8 where 255 is all of it. `seed.json` is the
+seed of them all.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from data_tools.stage.render import product_cover, render
 from data_tools.stage.sample import Draw, sample_scene
 from data_tools.stage.scene import Scene, content, describe
 from lora_studio import files
+from lora_studio.errors import FootageError
 from lora_studio.nano.lessons import LESSONS_A_FILE
 from lora_studio.threads import usable_cores
 
@@ -38,6 +40,7 @@ _RAYS: Final = 4  # a side, for the share of a cell
 # shot sizes in 100 lessons: the sizes in which a product can be told get most
 SCALES: Final = (("extreme_wide", 2), ("wide", 10), ("medium_wide", 21), ("medium", 28), ("medium_close_up", 23), ("close_up", 12),
                  ("extreme_close_up", 4))  # fmt: skip
+SEED_FILE: Final = "seed.json"
 _JITTER: Final = 9  # how far each channel of a named colour strays, of 255
 _PAINTED: Final = ("body", "cap", "band", "badge", "mark")
 _AROUND: Final = ("backdrop", "floor", "accent", "plinth")
@@ -71,8 +74,16 @@ def lesson(kind: str, number: int, seed: int = 0) -> Lesson:
 
 
 def render_lessons(folder: Path, kind: str, first: int, count: int, seed: int = 0) -> None:
-    """Renders lessons `first` to `first + count` (multiples of 256); files that are there already are kept."""
+    """Renders lessons `first` to `first + count` (multiples of 256); files that are there already are kept.
+
+    Raises:
+        FootageError: the folder holds lessons of another seed.
+    """
     assert first % LESSONS_A_FILE == 0, first
+    was = files.read_json(folder / SEED_FILE)["seed"] if (folder / SEED_FILE).is_file() else seed
+    if was != seed:
+        raise FootageError(f"{folder} holds lessons of seed {was}, got {seed}: use --seed {was}, or another folder")
+    files.write_json(folder / SEED_FILE, {"seed": seed})
     every = range(first, first + count, LESSONS_A_FILE)
     starts = [start for start in every if not all(file(folder, kind, start).is_file() for file in (lesson_file, cover_file))]
     with ProcessPoolExecutor(usable_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:

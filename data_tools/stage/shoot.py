@@ -147,19 +147,24 @@ def prompt_sheet(kit: BrandKit = ACME) -> PromptSheet:
 
 
 def _write_papers(workspace: Workspace, films: dict[str, list[PlannedShot]], seed: int, kit: BrandKit) -> None:
-    """The camera report and the truth; both follow from the plan, so they are the same however often they are written."""
+    """The camera report and the truth; both follow from the plan. A report that somebody has changed since is left alone."""
     truth = {name: _truth(film) for name, film in films.items()}
-    path = workspace.root / "truth.json"
-    if path.is_file():
-        truth = files.read_json(path)["files"] | truth
+    path, report_path = workspace.root / "truth.json", workspace.footage / "camera_report.csv"
+    before = files.read_json(path) if path.is_file() else {"files": {}}
+    truth = before["files"] | truth
     table = io.StringIO()
     report = csv.writer(table, lineterminator="\n")
     report.writerow(("file", "start_s", "content", *LOGGED_AXES))
     for name, entry in sorted(truth.items()):
         for shot in entry["shots"]:
             report.writerow((name, f"{shot['start_s']:.3f}", shot["logged"], *(shot["tags"][axis] for axis in LOGGED_AXES)))
-    files.write_json(path, {"schema": 1, "brand": kit.name, "seed": seed, "files": truth})
-    files.write_text(workspace.footage / "camera_report.csv", table.getvalue())
+    if report_path.is_file() and files.sha256_file(report_path) != before.get("report_sha256", files.sha256_file(report_path)):
+        logger.warning("%s was changed by hand and is kept; films that it does not name stay without a report", report_path)
+    else:
+        files.write_text(report_path, table.getvalue())
+        before["report_sha256"] = files.sha256_file(report_path)
+    told = {"schema": 1, "brand": kit.name, "seed": seed, "report_sha256": before["report_sha256"], "files": truth}
+    files.write_json(path, told)
 
 
 def _truth(film: list[PlannedShot]) -> dict[str, Any]:

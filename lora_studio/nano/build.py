@@ -34,7 +34,6 @@ def build(folder: Path, seed: int) -> None:
     from lora_studio.nova.transformer import NOVATransformer3DModel
     from lora_studio.nova.vae import AutoencoderKLOpenSora
 
-    files.write_json(folder / "model_index.json", _INDEX)
     files.write_json(folder / "scheduler" / "scheduler_config.json", FlowMatchScheduler(shift=1.0).config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -42,6 +41,7 @@ def build(folder: Path, seed: int) -> None:
         write_part(folder / "vae", sizes.VAE, AutoencoderKLOpenSora(**sizes.VAE))
         _write_text(folder)
         _write_vision(folder / "open_clip")
+    files.write_json(folder / "model_index.json", _INDEX)  # the last: where it is, all is
 
 
 def write_weights(path: Path, state: "dict[str, torch.Tensor]") -> None:

@@ -42,6 +42,10 @@ class Lessons:
     def __len__(self) -> int:
         return len(self.paths) * LESSONS_A_FILE
 
+    def number(self, index: int) -> int:
+        """The lesson's number among all that the stage can draw."""
+        return int(self.paths[index // LESSONS_A_FILE].stem.rpartition("_")[2]) + index % LESSONS_A_FILE
+
     @cached_property
     def truths(self) -> list[dict[str, Any]]:
         """What each lesson shows."""

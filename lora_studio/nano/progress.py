@@ -91,6 +91,9 @@ class Progress:
 
         Args:
             loss_of_step: step -> losses by name; their sum is minimised. All chance in it must follow from the step.
+
+        Raises:
+            TrainingError: a loss is no number any more; the file stays as it was when it last was one.
         """
         ends, saved = time.monotonic() + 60 * minutes, time.monotonic()
         seen: dict[str, Tensor] = {}
@@ -102,10 +105,10 @@ class Progress:
             if self.step % 50 == 0:  # not at every step: reading a number makes a GPU wait
                 bar.set_postfix_str(" ".join(f"{name} {float(value):.4f}" for name, value in seen.items()), refresh=False)
             if time.monotonic() - saved > _SAVE_EVERY_S:
-                self.save()
+                self._save_finite(seen)
                 saved = time.monotonic()
         bar.close()
-        self.save()
+        self._save_finite(seen)
 
     def _step(self, loss_of_step: Callable[[int], dict[str, Tensor]]) -> dict[str, Tensor]:
         for group in self._groups:
@@ -121,6 +124,14 @@ class Progress:
         for name, parameter in self.parameters.items():
             self.average[name].lerp_(parameter.detach(), 1 - kept)
         return {name: value.detach() for name, value in losses.items()}
+
+    def _save_finite(self, seen: dict[str, Tensor]) -> None:
+        bad = [name for name, value in seen.items() if not torch.isfinite(value)]
+        if bad:
+            raise TrainingError(
+                f"the loss {bad[0]} is no number any more at step {self.step}: {self.path} is kept as it was, try a lower lr"
+            )
+        self.save()
 
     def save(self) -> None:
         """Writes the file; a kill leaves the one before."""
@@ -139,7 +150,11 @@ class Progress:
             if missing:
                 raise TrainingError(f"{self.path} is of another network (no {missing[0]}): delete it to start afresh")
             for name, parameter in self.parameters.items():
-                parameter.data.copy_(file.get_tensor(f"weight.{name}"))
+                weight = file.get_tensor(f"weight.{name}")
+                if weight.shape != parameter.shape:
+                    sizes = f"{name} has the shape {tuple(weight.shape)}, not {tuple(parameter.shape)}"
+                    raise TrainingError(f"{self.path} is of another network ({sizes}): delete it to start afresh")
+                parameter.data.copy_(weight)
                 self.average[name].copy_(file.get_tensor(f"average.{name}"))
                 optimizer = self._optimizer_of[parameter]
                 keys = ["momentum_buffer"] if isinstance(optimizer, torch.optim.Muon) else ["exp_avg", "exp_avg_sq"]

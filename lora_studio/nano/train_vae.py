@@ -24,7 +24,7 @@ from lora_studio.errors import TrainingError, run_command
 from lora_studio.nano import sizes
 from lora_studio.nano.build import write_part
 from lora_studio.nano.lessons import Lessons, as_pixels
-from lora_studio.nano.progress import Course, Progress, autocast, read_course
+from lora_studio.nano.progress import Course, Progress, autocast, read_course, training_device
 from lora_studio.nova.vae import AutoencoderKLOpenSora, sample_moments
 from lora_studio.nova.vae_layers import Downsample, FrameAttention, FrameResnet, Resnet, Upsample
 
@@ -278,7 +278,7 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
         vae.load_state_dict({name: value.float() for name, value in load_file(start).items()})
         if not course.keeps_latents:
             balance_(vae, clips)
-    begun = copy.deepcopy(vae).requires_grad_(False) if course.stay else None
+    begun = copy.deepcopy(vae).requires_grad_(False).to(training_device()) if course.stay else None
     progress = Progress(vae, course, work / f"{course_file.stem}.safetensors")
 
     def loss_of_step(step: int) -> dict[str, Tensor]:

@@ -170,6 +170,12 @@ def test_too_few_shots_and_no_captions(workspace: Workspace, tmp_path: Path):
         check_ready(workspace)
 
 
+def test_captions_of_an_older_trigger_are_refused(workspace: Workspace):
+    save_brand(workspace, load_brand(workspace).model_copy(update={"trigger": "ourlook"}))
+    with pytest.raises(FootageError, match=r"is 'ourlook', but a caption begins 'acmelook, .*run `data-tools caption"):
+        check_ready(workspace)
+
+
 def test_a_caption_longer_than_the_model_reads_is_told(workspace: Workspace):
     assert build_dataset(workspace, Plain().base()).cut_off == {}
     catalog = Catalog(workspace)

@@ -258,6 +258,11 @@ def test_a_shoot_fills_a_workspace_and_goes_on_after_a_kill(tmp_path: Path) -> N
     with pytest.raises(FootageError, match="a shoot of Acme, got North: use --brand acme"):
         render_stage(workspace, num_files=2, kit=KITS["north"])
     _check_papers(workspace, truth)
+    report = workspace.footage / "camera_report.csv"
+    corrected = report.read_text().replace("side_left", "side_right", 1)
+    report.write_text(corrected)
+    render_stage(workspace, num_files=2, height=32, width=48)
+    assert report.read_text() == corrected, "what a person has changed is kept"
     brand.save_brand(workspace, brand.load_brand(workspace).model_copy(update={"trigger": "ourlook"}))
     render_stage(workspace, num_files=2, height=32, width=48)  # a trigger that a person has changed is no other brand
 

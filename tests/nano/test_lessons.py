@@ -10,11 +10,11 @@ import torch
 
 from data_tools.stage import lessons as rendered
 from data_tools.stage.brands import HELD_OUT, KITS
-from data_tools.stage.colours import colour_name
+from data_tools.stage.colours import NAMED, colour_name
 from data_tools.stage.render import render
 from data_tools.stage.sample import BODIES
 from data_tools.stage.scene import describe
-from lora_studio.errors import TrainingError
+from lora_studio.errors import FootageError, TrainingError
 from lora_studio.nano.lessons import NAMES_A_COLOUR, Lessons, as_pixels, compose_caption, draw_name, draw_support, mirrored
 from lora_studio.taxonomy import AXES
 
@@ -37,6 +37,11 @@ def test_a_lesson_follows_from_its_number() -> None:
 
 
 def test_strayed_colours_keep_their_names() -> None:
+    draw = rendered.Draw(torch.Generator().manual_seed(0))
+    for name, colour in NAMED.items():
+        strayed = {rendered._stray(draw, colour) for _ in range(30)}
+        assert {colour_name(one) for one in strayed} == {name}
+        assert len(strayed) > 10
     truth, scene = rendered.lesson("stills", 3).truth, rendered.lesson("stills", 3).scene
     assert truth["body"] == colour_name(scene.product.body)
     assert truth["body"] in truth["content"]
@@ -64,11 +69,28 @@ def test_files_hold_what_their_numbers_say(tmp_path: Path, monkeypatch: pytest.M
     assert lessons.truths[3] == rendered.lesson("clips", 3).truth
     assert lessons.frames(3).shape == (9, 16, 24, 3)
     assert np.array_equal(lessons.frames(3), np.load(tmp_path / "clips_000002.npy")[1])
+    assert [lessons.number(index) for index in (0, 3)] == [0, 3]
     assert lessons.cover([3, 0]).shape == (2, 3, 1)
     assert float(lessons.cover([3])[0, 1, 0]) == pytest.approx(_white_share(rendered.lesson("clips", 3)), abs=0.1)
     pixels = as_pixels([lessons.frames(0), lessons.frames(1)])
     assert pixels.shape == (2, 3, 9, 16, 24)
     assert torch.allclose((pixels[1, :, 2, 5, 6] + 1) * 127.5, torch.tensor(lessons.frames(1)[2, 5, 6]).float(), atol=1e-4)
+
+
+def test_what_covers_a_patch_is_the_product() -> None:
+    stills = (rendered.lesson("stills", number) for number in range(100))
+    large = next(item for item in stills if item.truth["tags"]["angle.scale"] == "close_up")
+    cover = rendered._cover_of(large)
+    assert cover.shape == (1, 8, 12)
+    assert cover.mean() / 255 == pytest.approx(_white_share(large), abs=0.06)
+    assert cover.max() == 255
+    assert cover.min() == 0
+
+
+def test_a_folder_holds_lessons_of_one_seed(tmp_path: Path) -> None:
+    rendered.render_lessons(tmp_path, "stills", 0, 0, seed=1)
+    with pytest.raises(FootageError, match="holds lessons of seed 1, got 0: use --seed 1"):
+        rendered.render_lessons(tmp_path, "stills", 0, 0)
 
 
 def test_no_lessons_say_what_to_do(tmp_path: Path) -> None:

@@ -85,6 +85,21 @@ def test_progress_of_another_network_is_refused(tmp_path: Path) -> None:
         Progress(nn.ModuleDict({"extra": nn.Linear(2, 2)}), COURSE, tmp_path / "some.safetensors")
 
 
+def test_a_loss_that_is_no_number_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    progress = Progress(_network(), COURSE, tmp_path / "some.safetensors")
+    progress.save()
+    before = progress.path.read_bytes()
+    with pytest.raises(TrainingError, match="the loss loss is no number any more at step 12"):
+        progress.advance(1.0, lambda step: {"loss": progress.network(torch.ones(1, 3)).mean() * float("nan")})
+    assert progress.path.read_bytes() == before
+
+
+def test_progress_of_other_sizes_is_refused(tmp_path: Path) -> None:
+    Progress(nn.Linear(2, 2), COURSE, tmp_path / "some.safetensors").save()
+    with pytest.raises(TrainingError, match=r"is of another network \(weight has the shape \(2, 2\), not \(3, 2\)\)"):
+        Progress(nn.Linear(2, 3), COURSE, tmp_path / "some.safetensors")
+
+
 def test_the_rate_rises_and_falls() -> None:
     course = Course(steps=100, batch_size=1, lr=1.0, warmup_steps=10)
     assert [course.rate(0), course.rate(9), course.rate(10)] == [0.1, 1.0, 1.0]
