@@ -47,7 +47,7 @@ endif
 	data-tools coverage "$(WORKSPACE)"
 	data-tools build "$(WORKSPACE)" $(BUILD_ARGS)
 	accelerate launch train.py recipes/nano_look.toml --workspace "$(WORKSPACE)" $(TRAIN_ARGS)
-	accelerate launch train.py recipes/nano_motion.toml --workspace "$(WORKSPACE)" $(TRAIN_ARGS)
+	accelerate launch train.py recipes/nano_quick.toml --workspace "$(WORKSPACE)" $(TRAIN_ARGS)
 	lora-studio takes "$(WORKSPACE)" $(TAKES_ARGS)
 	lora-studio score "$(WORKSPACE)"
 	lora-studio report "$(WORKSPACE)"

@@ -44,6 +44,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand
 from benchmarks.frames import RESULTS, SCALES, trained
 from benchmarks.judge import AXES, JUDGE, answers_of, load_judge
+from benchmarks.learning_brand import NUM_FRAMES
 from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, model_of, require_same, strip_of, work_of
 from benchmarks.learning_scores import Cells, brighter_sides, look, measured_colours, product_cells
 from benchmarks.segmenter import SEGMENTER, load_segmenter
@@ -138,7 +139,7 @@ def judge_base(folder: Path, count: int, work: Path) -> dict[str, Any]:
     rows = [(prompt_of(item), number) for number, item in enumerate(lessons)]
     kept = work / f"base_{sha256_json(rows)[:12]}.npy"  # other words are other clips
     clips = learning_brand.clips_of(kept, lambda: learning_brand.make_clips(folder, rows, SETTINGS))
-    rendered = np.stack([render(item.scene, HEIGHT, WIDTH, 9, FPS) for item in tqdm(lessons, desc="renders", unit="clip")])
+    rendered = np.stack([render(item.scene, HEIGHT, WIDTH, NUM_FRAMES, FPS) for item in tqdm(lessons, desc="renders", unit="clip")])
     judge, segmenter = load_judge(), load_segmenter()
     found, products = look(judge, clips).named, product_cells(segmenter, clips)
     real_products = product_cells(segmenter, rendered)
@@ -166,7 +167,7 @@ def judge_base(folder: Path, count: int, work: Path) -> dict[str, Any]:
 def judge_vae(folder: Path, count: int) -> dict[str, Any]:
     """The table of part `vae`, and its picture: above as rendered, below as decoded."""
     scenes = [item.scene for item in unseen_lessons(count)]
-    rendered = np.stack([render(scene, HEIGHT, WIDTH, 9, FPS) for scene in tqdm(scenes, desc="renders", unit="clip")])
+    rendered = np.stack([render(scene, HEIGHT, WIDTH, NUM_FRAMES, FPS) for scene in tqdm(scenes, desc="renders", unit="clip")])
     decoded = learning_brand.through_vae(folder, rendered)
     errors = np.stack([np.abs(new.astype(np.int16) - old) for new, old in zip(decoded, rendered, strict=True)])
     draw_sheet(rendered[:24, 8], decoded[:24, 8], PICTURES / "learning_vae.png")
