@@ -76,8 +76,8 @@ def _subject(facts: Facts, chance: random.Random) -> tuple[str, Facts]:
 
 
 def _set_of(content: str) -> str:
-    """What a lesson's words say of the place: `a grey backdrop`, `a beige surface`."""
-    return content.rsplit(" against ", 1)[-1].rsplit(" on ", 1)[-1]
+    """What a lesson's words say of the place: `a grey backdrop`, also where it has a disc; `a beige surface`."""
+    return content.rsplit(" against ", 1)[-1].rsplit(" on ", 1)[-1].partition(" with ")[0]
 
 
 def fits(facts: Sequence[Facts], claims: Sequence[Facts]) -> Tensor:

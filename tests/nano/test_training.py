@@ -298,6 +298,18 @@ def test_the_vision_model_is_trained_and_loads(work: Path) -> None:
     assert vision.embed_images(frame).shape == (1, 64)
 
 
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ("a red jar with a white stripe on a grey backdrop with an amber disc", "a grey backdrop"),
+        ("a blue box on a white plinth against a mint backdrop", "a mint backdrop"),
+        ("a teal cup lying on a beige surface", "a beige surface"),
+    ],
+)
+def test_the_place_is_what_all_pictures_before_it_have_in_common(content: str, place: str) -> None:
+    assert train_vision._set_of(content) == place
+
+
 def test_training_shows_the_vision_model_what_it_will_be_shown(work: Path) -> None:
     frame = np.load(work / "lessons" / "stills_000000.npy")[0, 0]
     vision = load_vision(work / "model" / "open_clip")
