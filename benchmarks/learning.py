@@ -225,18 +225,24 @@ class Bench:
         return {**told, **proof.measure(proof.clips(run))}
 
 
+def variants() -> dict[str, list[str]]:
+    """The variants of part `ablation`: name -> what it changes in the recipe."""
+    return {
+        f"{preset}-r{rank}-s{steps}": [f"adapter.preset={preset}", f"adapter.rank={rank}", f"adapter.alpha={rank}",
+                                       f"train.steps={steps}", f"optim.lr={RATES[preset]}"]
+        for preset, rank, steps in itertools.product(PRESETS, RANKS, STEPS)
+    }  # fmt: skip
+
+
 def prove_variants(bench: Bench, only: str) -> dict[str, Any]:
     """The table of part `ablation`: variants of the recipe whose name begins with `only`, with seconds and size."""
     lines = bench.lines("ablation")
     for name in bench.brands:
         proof = None
-        for preset, rank, steps in itertools.product(PRESETS, RANKS, STEPS):
-            variant = f"{preset}-r{rank}-s{steps}-lr{RATES[preset]:g}"
+        for variant, changes in variants().items():
             if not variant.startswith(only) or lines.has(brand=name, variant=variant):
                 continue
             proof = proof or bench.proof(name, seeds=FEWER)
-            changes = [f"adapter.preset={preset}", f"adapter.rank={rank}", f"adapter.alpha={rank}", f"train.steps={steps}"]
-            changes += [f"optim.lr={RATES[preset]}"]
             line = {"brand": name, "variant": variant, **bench.line(proof, variant, changes)}
             lines.add(line)
             tell(line)

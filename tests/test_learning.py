@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand, learning_proof, learning_scores
 from benchmarks.frames import softened
 from benchmarks.judge import AXES, Judge, judge_frames
-from benchmarks.learning import corrected
+from benchmarks.learning import Bench, corrected, variants
 from benchmarks.learning_proof import Lines, means_of
 from benchmarks.learning_scores import Seen
 from benchmarks.segmenter import load_segmenter, product_masks
@@ -22,6 +22,7 @@ from data_tools.stage import ACME, KITS, describe
 from data_tools.stage.colours import NAMED
 from data_tools.stage.lessons import lesson
 from data_tools.stage.render import product_cover, render
+from lora_studio.recipe import Recipe, load_recipe
 
 ROWS = learning_brand.asked(ACME)
 
@@ -275,6 +276,15 @@ def test_lines_are_kept_for_the_same_model_and_recipe_only(tmp_path: Path) -> No
     with pytest.raises(SystemExit, match="was measured with another recipe: move it away"):
         Lines(path, {**same, "recipe": "c" * 64})
     assert len(again.lines) == 4, "nothing is lost"
+
+
+def test_every_variant_can_be_trained_under_its_name() -> None:
+    recipe = Path(__file__).parents[1] / "recipes" / "nano_look.toml"
+    bench = Bench(Path("model"), "nano", Path("work"), load_recipe(recipe), ["acme"])
+    assert len(variants()) == 48
+    for name, changes in variants().items():
+        Recipe(name=bench.run_name(name))  # a recipe's name is a run's
+        assert f"r{load_recipe(recipe, tuple(changes)).adapter.rank}-" in name
 
 
 def test_the_judges_errors_are_taken_out():
