@@ -158,13 +158,14 @@ def _write_papers(workspace: Workspace, films: dict[str, list[PlannedShot]], see
     for name, entry in sorted(truth.items()):
         for shot in entry["shots"]:
             report.writerow((name, f"{shot['start_s']:.3f}", shot["logged"], *(shot["tags"][axis] for axis in LOGGED_AXES)))
-    if report_path.is_file() and files.sha256_file(report_path) != before.get("report_sha256", files.sha256_file(report_path)):
+    written = before.get("report_sha256")  # none before this was noted
+    is_there = report_path.is_file() and report_path.read_bytes() != table.getvalue().encode()
+    if written and is_there and files.sha256_file(report_path) != written:
         logger.warning("%s was changed by hand and is kept; films that it does not name stay without a report", report_path)
     else:
         files.write_text(report_path, table.getvalue())
-        before["report_sha256"] = files.sha256_file(report_path)
-    told = {"schema": 1, "brand": kit.name, "seed": seed, "report_sha256": before["report_sha256"], "files": truth}
-    files.write_json(path, told)
+        written = files.sha256_file(report_path)
+    files.write_json(path, {"schema": 1, "brand": kit.name, "seed": seed, "report_sha256": written, "files": truth})
 
 
 def _truth(film: list[PlannedShot]) -> dict[str, Any]:

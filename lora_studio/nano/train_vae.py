@@ -278,7 +278,7 @@ def train(course_file: Path, work: Path, minutes: float, out: Path | None, start
         vae.load_state_dict({name: value.float() for name, value in load_file(start).items()})
         if not course.keeps_latents:
             balance_(vae, clips)
-    begun = copy.deepcopy(vae).requires_grad_(False).to(training_device()) if course.stay else None
+    begun = copy.deepcopy(vae).requires_grad_(False).to(training_device()) if course.stay else None  # type: ignore[arg-type]
     progress = Progress(vae, course, work / f"{course_file.stem}.safetensors")
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
