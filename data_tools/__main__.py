@@ -32,7 +32,7 @@ class Fit(StrEnum):
 
 Place = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="The brand's folder.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Files or shots worked on at once; default: one a core, at most 8.")]
-OnRay = Annotated[bool, typer.Option("--ray", help="Work on the Ray cluster at RAY_ADDRESS; needs the extra lora-studio[ray].")]
+OnRay = Annotated[bool, typer.Option("--ray", help="Work on the Ray cluster at RAY_ADDRESS; needs the extra lora-studio\\[ray].")]
 
 
 def _runner(on_ray: bool) -> Any:

@@ -99,7 +99,7 @@ def generate(
 @app.command()
 def score(
     workspace: WorkspaceArgument,
-    vision: Annotated[Path | None, typer.Option(help="open_clip folder for the identity score; default: nova-nano's own")] = None,
+    vision: Annotated[Path | None, typer.Option(help="open_clip folder of identity; default: nova-nano's for its sets")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print scores.json instead of a table")] = False,
 ) -> None:
     """Score the current takes against the palette, the held-out footage and the base."""

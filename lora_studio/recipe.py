@@ -31,7 +31,7 @@ class AdapterSection(Section):
     """Which layers learn, and with how much room."""
 
     method: Literal["lora"] = "lora"
-    preset: Literal["video_encoder", "image_encoder", "image_decoder", "full"] = "video_encoder"  # the only part that hears words
+    preset: Literal["video_encoder", "image_encoder", "image_decoder", "full"] = "video_encoder"  # alone reads the words
     rank: int = Field(default=16, ge=1, le=256)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
