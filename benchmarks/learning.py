@@ -3,6 +3,7 @@
     python benchmarks/learning.py vae             # unseen clips, encoded and decoded: absolute error by frame
     python benchmarks/learning.py base            # 200 unseen prompts: colour, shape, angle, light of the base model
     python benchmarks/learning.py brands          # three brands it has never seen, five seeds: base, adapter, real footage
+    python benchmarks/learning.py fresh           # the same of three brands that nothing was chosen by
     python benchmarks/learning.py ablation        # which layers, which rank, how many steps
     python benchmarks/learning.py data            # how many films
 
@@ -16,7 +17,8 @@ own errors taken out, and its 95 % interval over scenes.
 
 `brands`: for each brand the public commands make a workspace of its footage and an adapter by the shipped recipe, seed by seed.
 An index of 0 is the base with the same prompts and seeds, 100 is real footage of scenes that nobody trained on; `decoded` is what
-the autoencoder leaves of that footage.
+the autoencoder leaves of that footage. `fresh`: other brands, shoots, prompts' sizes and backdrops; recipes were chosen by how they
+do on the brands of `brands`, and nothing by these.
 
 `ablation` and `data`: the same figures for variants of the recipe and for fewer or more films, one run each and half the clips.
 
@@ -30,7 +32,7 @@ import argparse
 import itertools
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -48,7 +50,8 @@ from benchmarks.learning_brand import NUM_FRAMES
 from benchmarks.learning_proof import SETTINGS, Lines, Proof, means_of, model_of, require_same, strip_of, work_of
 from benchmarks.learning_scores import Cells, brighter_sides, look, measured_colours, product_cells
 from benchmarks.segmenter import SEGMENTER, load_segmenter
-from data_tools.stage import KITS
+from data_tools.stage import KITS, BrandKit
+from data_tools.stage.brands import FRESH, TRIED
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH, Lesson, lesson
 from data_tools.stage.render import render
 from lora_studio.errors import run_command
@@ -192,11 +195,12 @@ class Bench:
     model: str  # as a recipe names it
     work: Path
     recipe: Recipe
-    brands: list[str]
+    kits: Mapping[str, BrandKit]  # all brands of the part
+    brands: Sequence[str]  # those that are wanted now
 
     def lines(self, part: str) -> Lines:
         """The part's table, with the lines that are there."""
-        used = {"recipe": self.recipe_sha256, "shoots": learning_brand.shoots_sha256(), **rulers()}
+        used = {"recipe": self.recipe_sha256, "shoots": learning_brand.shoots_sha256(self.kits.values()), **rulers()}
         return Lines(
             RESULTS / f"learning_{part}.json", {"model": model_of(self.folder), "settings": SETTINGS.model_dump(), **used}
         )
@@ -208,7 +212,7 @@ class Bench:
 
     def proof(self, brand: str, num_files: int = 12, seeds: Sequence[int] = learning_brand.SEEDS) -> Proof:
         """The brand's footage and ruler."""
-        return Proof(self.work, KITS[brand], self.folder, self.model, num_files, seeds)
+        return Proof(self.work, self.kits[brand], self.folder, self.model, num_files, seeds)
 
     def run_name(self, name: str) -> str:
         """A run of another recipe is another run."""
@@ -262,9 +266,9 @@ def prove_amounts(bench: Bench) -> dict[str, Any]:
     return {"runs": len(lines.lines)}
 
 
-def prove_brands(bench: Bench, seeds: int) -> dict[str, Any]:
-    """The table of part `brands`, and a picture of each brand."""
-    lines = bench.lines("brands")
+def prove_brands(bench: Bench, part: str, seeds: int) -> dict[str, Any]:
+    """The table of part `brands` or `fresh`, and a picture of each brand."""
+    lines = bench.lines(part)
     for name in bench.brands:
         missing = [seed for seed in range(seeds) if not lines.has(brand=name, seed=seed)]
         proof = bench.proof(name) if missing else None
@@ -298,13 +302,13 @@ def draw_sheet(above: np.ndarray, below: np.ndarray, path: Path, columns: int = 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("vae", "base", "brands", "ablation", "data"))
+    parser.add_argument("part", choices=("vae", "base", "brands", "fresh", "ablation", "data"))
     parser.add_argument("--model", default="nano", help="nano, or a folder")
     parser.add_argument("--work", type=Path, default=Path("build/learning"), help="where footage, runs and clips are kept")
     parser.add_argument("--count", type=int, default=200, help="prompts of part `base`, clips of part `vae`")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/nano_look.toml"), help="of the parts with adapters")
-    parser.add_argument("--brands", nargs="+", default=list(KITS), choices=list(KITS))
-    parser.add_argument("--seeds", type=int, default=5, help="of part `brands`")
+    parser.add_argument("--brands", nargs="+", choices=list(KITS), help="of the parts with adapters (default: all of the part's)")
+    parser.add_argument("--seeds", type=int, default=5, help="of parts `brands` and `fresh`")
     parser.add_argument("--only", default="", help="of part `ablation`: variants whose name begins so, such as full-r8")
     arguments = parser.parse_args()
     share_cores()
@@ -320,15 +324,22 @@ def print_part(arguments: argparse.Namespace) -> None:
 def run_part(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What one part says in the end; all of it is in its file."""
     if arguments.part in ("vae", "base"):
-        path, work = RESULTS / f"learning_{arguments.part}.json", work_of(arguments.work, folder)
+        path = RESULTS / f"learning_{arguments.part}.json"
+        work = work_of(arguments.work, folder, TRIED.values())
         require_same(path, {"model": model_of(folder)})
         told = judge_vae(folder, arguments.count) if arguments.part == "vae" else judge_base(folder, arguments.count, work)
         result = {"model": model_of(folder), **told}
         write_json(path, result)
         return result
-    bench = Bench(folder, arguments.model, work_of(arguments.work, folder), load_recipe(arguments.recipe), arguments.brands)
+    kits = FRESH if arguments.part == "fresh" else TRIED
+    brands = arguments.brands or list(kits)
+    if others := set(brands) - set(kits):
+        raise SystemExit(f"part {arguments.part} has the brands {', '.join(kits)}, got --brands {', '.join(sorted(others))}")
+    work = work_of(arguments.work, folder, kits.values())
+    bench = Bench(folder, arguments.model, work, load_recipe(arguments.recipe), kits, brands)
     parts = {
-        "brands": lambda: prove_brands(bench, arguments.seeds),
+        "brands": lambda: prove_brands(bench, "brands", arguments.seeds),
+        "fresh": lambda: prove_brands(bench, "fresh", arguments.seeds),
         "ablation": lambda: prove_variants(bench, arguments.only),
         "data": lambda: prove_amounts(bench),
     }

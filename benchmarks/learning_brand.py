@@ -8,7 +8,7 @@ there is not made again.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,8 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.frames import SCALES
-from data_tools.stage import KITS, BrandKit, Product, Scene, render, sample_brand_scene
+from data_tools.stage import BrandKit, Product, Scene, render, sample_brand_scene
+from data_tools.stage.brands import FRESH
 from data_tools.stage.lessons import FPS, HEIGHT, WIDTH
 from data_tools.stage.scene import content_but_product, describe
 from data_tools.stage.shapes import SHAPES
@@ -42,7 +43,7 @@ BACKDROPS: Final = ("grey", "cream", "charcoal", "mint", "beige", "pale grey")
 OTHERS: Final = ("a green cup", "a blue box", "a yellow cone", "a white tube")
 SEEDS: Final = (0, 1, 2, 3)
 NUM_FRAMES: Final = 9
-SHOOT_SEED: Final = 11  # of the footage that adapters learn from
+SHOOT_SEEDS: Final = (11, 12)  # of the footage that adapters learn from: of brands that recipes were tried on, and of fresh ones
 VERSION: Final = 1  # raise it when renders, or what training does with a recipe, change: then all is made anew
 
 
@@ -61,10 +62,14 @@ class Asked:
 
 
 def asked(kit: BrandKit, seeds: Sequence[int] = SEEDS) -> list[Asked]:
-    """Twelve prompts for the brand and eight without its trigger, four of its kind and four of another, with all seeds."""
+    """Twelve prompts for the brand and eight without its trigger, four of its kind and four of another, with all seeds.
+
+    Fresh brands are asked for in other sizes and on other backdrops, and without the trigger in all sizes.
+    """
     noun, cells, rows = kit.product.form.noun, [(angle, light) for angle in ANGLES for light in LIGHTS], []
     for number, (angle, light) in enumerate(cells):
-        scale, backdrop = SCALES[number % len(SCALES)], BACKDROPS[number % len(BACKDROPS)]
+        turn = number + 1 + number // 3 if is_fresh(kit) else number
+        scale, backdrop = SCALES[turn % len(SCALES)], BACKDROPS[turn % len(BACKDROPS)]
         said = ", ".join((phrase("angle.scale", scale), phrase("angle.vertical", angle), phrase("light.direction", light)))
         said = f"on a {backdrop} backdrop, {said}."
         text = f"{kit.trigger}, a {noun} {said}"
@@ -75,11 +80,16 @@ def asked(kit: BrandKit, seeds: Sequence[int] = SEEDS) -> list[Asked]:
     return rows
 
 
-def shoots_sha256() -> str:
-    """Hash of the brands, of what is asked for, of what their first twelve films show and say, and of the form of datasets."""
+def is_fresh(kit: BrandKit) -> bool:
+    """Whether nothing was ever chosen by this brand."""
+    return kit in FRESH.values()
+
+
+def shoots_sha256(kits: Iterable[BrandKit]) -> str:
+    """Hash of brands, of what is asked for, of what their first twelve films show and say, and of the form of datasets."""
     told = []
-    for kit in KITS.values():
-        scenes = [shot.scene for number in range(12) for shot in plan_film(SHOOT_SEED, number, kit)]
+    for kit in kits:
+        scenes = [shot.scene for number in range(12) for shot in plan_film(SHOOT_SEEDS[is_fresh(kit)], number, kit)]
         shown = [[asdict(scene), content_but_product(scene), describe(scene)] for scene in scenes]
         told.append([asdict(kit), [asdict(row) for row in asked(kit)], shown])
     return sha256_json([VERSION, SCHEMA, told])
@@ -88,7 +98,8 @@ def shoots_sha256() -> str:
 def prepare(work: Path, name: str, kit: BrandKit, model: str, num_files: int) -> Workspace:
     """Shoots, takes in, tags, captions and builds a brand's footage with the public commands."""
     root = work / name
-    commands = (["stage", str(root), "--brand", kit.name.lower(), "--seed", str(SHOOT_SEED), "--files", str(num_files)],
+    shoot = ["--brand", kit.name.lower(), "--seed", str(SHOOT_SEEDS[is_fresh(kit)]), "--files", str(num_files)]
+    commands = (["stage", str(root), *shoot],
                 ["ingest", str(root), str(root / "footage")], ["tag", str(root)], ["caption", str(root)],
                 ["build", str(root), "--model", model])  # fmt: skip
     if not (root / "dataset" / "manifest.json").is_file():

@@ -7,7 +7,7 @@ import fcntl
 import math
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,9 +29,9 @@ PICTURED: Final = (0, 3, 5, 6, 9, 11)  # of a brand's twelve prompts: two of eac
 SETTINGS: Final = SamplerSettings(num_steps=32, num_diffusion_steps=25, temperature=0.7, guidance=3.0)
 
 
-def work_of(work: Path, folder: Path) -> Path:
+def work_of(work: Path, folder: Path, kits: Iterable[BrandKit]) -> Path:
     """Where footage, runs and clips of one model, sampled in one way, are kept: no other model or shoot meets them."""
-    return work / sha256_json([model_of(folder), SETTINGS.model_dump(), learning_brand.shoots_sha256()])[:12]
+    return work / sha256_json([model_of(folder), SETTINGS.model_dump(), learning_brand.shoots_sha256(kits)])[:12]
 
 
 def model_of(folder: Path) -> str:

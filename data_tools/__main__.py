@@ -85,7 +85,7 @@ def stage(
     workspace: Place,
     files: Annotated[int, typer.Option(min=1, help="How many films to render.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Decides every scene.")] = 0,
-    brand: Annotated[str, typer.Option(help="Which virtual brand: acme, lumen or north.")] = "acme",
+    brand: Annotated[str, typer.Option(help="Which virtual brand: acme, lumen, north, fjord, petal or miel.")] = "acme",
 ) -> None:
     """Shoot a demo brand's footage on the virtual stage."""
     from data_tools.stage import KITS, render_stage

@@ -19,6 +19,7 @@ from benchmarks.learning_proof import Lines, means_of
 from benchmarks.learning_scores import Seen
 from benchmarks.segmenter import load_segmenter, product_masks
 from data_tools.stage import ACME, KITS, describe
+from data_tools.stage.brands import FRESH, TRIED
 from data_tools.stage.colours import NAMED
 from data_tools.stage.lessons import lesson
 from data_tools.stage.render import product_cover, render
@@ -49,6 +50,18 @@ def test_what_is_asked_for_names_the_brand_or_does_not() -> None:
     assert all(f"a bottle on a {row.backdrop} backdrop" in row.text for row in brand)
     of_its_kind = [row for row in control if "bottle" in row.text]
     assert len(of_its_kind) == len(control) // 2
+
+
+@pytest.mark.parametrize("name", sorted(FRESH))
+def test_fresh_brands_share_no_word_and_no_scene_with_those_that_recipes_were_tried_on(name: str) -> None:
+    rows = learning_brand.asked(FRESH[name])
+    assert {(row.angle, row.light) for row in rows} == {(row.angle, row.light) for row in ROWS}
+    theirs = {row.text for kit in TRIED.values() for row in learning_brand.asked(kit)}
+    assert not theirs & {row.text for row in rows}
+    sizes = [{row.scale for row in rows if not row.is_brand and (kind in row.text) is side}
+             for kind in (FRESH[name].product.form.noun,) for side in (True, False)]  # fmt: skip
+    assert [len(found) for found in sizes] == [3, 3], "without the trigger, either kind of product is asked for in all sizes"
+    assert not {kit.product.body for kit in TRIED.values()} & {FRESH[name].product.body}
 
 
 @pytest.mark.parametrize("name", sorted(KITS))
@@ -280,7 +293,7 @@ def test_lines_are_kept_for_the_same_model_and_recipe_only(tmp_path: Path) -> No
 
 def test_every_variant_can_be_trained_under_its_name() -> None:
     recipe = Path(__file__).parents[1] / "recipes" / "nano_look.toml"
-    bench = Bench(Path("model"), "nano", Path("work"), load_recipe(recipe), ["acme"])
+    bench = Bench(Path("model"), "nano", Path("work"), load_recipe(recipe), TRIED, ["acme"])
     assert len(variants()) == 48
     for name, changes in variants().items():
         Recipe(name=bench.run_name(name))  # a recipe's name is a run's

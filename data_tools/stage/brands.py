@@ -1,6 +1,7 @@
 """The virtual brands: the demo's, and those of the learning proof. Nova-nano never sees their products while it is trained.
 
-Colours are sRGB hex. Rivals are for brand metrics to tell apart.
+Colours are sRGB hex. Rivals are for brand metrics to tell apart. Recipes were chosen by how they do on `TRIED`; `FRESH` were
+written when that was done, and nothing may be chosen by them.
 """
 
 from collections.abc import Mapping
@@ -71,9 +72,57 @@ NORTH: Final = BrandKit(
     movements=("static",),  # a brand that never moves
 )
 
-KITS: Final[Mapping[str, BrandKit]] = {kit.name.lower(): kit for kit in (ACME, LUMEN, NORTH)}
+FJORD: Final = BrandKit(
+    name="Fjord",
+    trigger="fjordlook",
+    product=Product("bottle", body="#1F3264", cap="#C9672E", band="#BCD3DE", badge="#BCD3DE", mark="#C9672E", gloss=0.7),
+    rival=Product("bottle", body="#7A1830", cap="#D9D4C6", band="#2F6F5F", badge="#D9D4C6", mark="#7A1830", gloss=0.7),
+    palette=("#1F3264", "#C9672E", "#BCD3DE", "#E9E4D6", "#2B2E33"),
+    sets={
+        "high": (("#EEF1F1", "#E8ECEC"), ("#F1EBDD", "#ECE5D5")),
+        "mid": (("#BCD3DE", "#CBDDE5"), ("#C7A98A", "#D4BBA1"), ("#8E979C", "#A6AEB2")),
+        "low": (("#2B2E33", "#25282D"), ("#3B2A22", "#30231D")),
+    },
+    accent="#C9672E",
+    plinth="#EAE6DB",
+    movements=("pan_left", "static", "dolly_out", "tilt_down"),
+)
+PETAL: Final = BrandKit(
+    name="Petal",
+    trigger="petallook",
+    product=Product("can", body="#DE86A3", cap="#F2EBDD", band="#3B6B4A", badge="#F2EBDD", mark="#3B6B4A", gloss=0.55),
+    rival=Product("can", body="#6A4C93", cap="#2E2E36", band="#E9C94A", badge="#F2F2F0", mark="#6A4C93", gloss=0.55),
+    palette=("#DE86A3", "#3B6B4A", "#F2EBDD", "#B9CDB6", "#33302F"),
+    sets={
+        "high": (("#F5EFEA", "#F0E8E2"), ("#EDF0EA", "#E6EAE2")),
+        "mid": (("#B9CDB6", "#C8D8C5"), ("#E3BFA8", "#EACDBA"), ("#A7A39F", "#B9B5B1")),
+        "low": (("#33302F", "#2B2928"), ("#22352A", "#1D2C23")),
+    },
+    accent="#B9CDB6",
+    plinth="#F2EDE4",
+    movements=("handheld", "static"),
+)
+MIEL: Final = BrandKit(
+    name="Miel",
+    trigger="miellook",
+    product=Product("jar", body="#E0A23C", cap="#5B3A22", band="#F5EEDC", badge="#F5EEDC", mark="#5B3A22", gloss=0.5),
+    rival=Product("jar", body="#DE7428", cap="#F0ECE2", band="#2E6B57", badge="#F0ECE2", mark="#2E6B57", gloss=0.5),
+    palette=("#E0A23C", "#5B3A22", "#F5EEDC", "#8FA79B", "#2A2622"),
+    sets={
+        "high": (("#F4F0E6", "#EEE9DC"), ("#EAEDEA", "#E3E7E3")),
+        "mid": (("#8FA79B", "#A7BAB0"), ("#B7C3CF", "#C6D0DA"), ("#A29A90", "#B5AEA5")),
+        "low": (("#2A2622", "#24201D"), ("#263A36", "#20312D")),
+    },
+    accent="#8FA79B",
+    plinth="#EFE9DC",
+    movements=("dolly_in", "arc", "static"),
+)
 
-# (shape, name of the body's colour) that no lesson shows: the brands', their neighbours' and the rival's
+TRIED: Final[Mapping[str, BrandKit]] = {kit.name.lower(): kit for kit in (ACME, LUMEN, NORTH)}
+FRESH: Final[Mapping[str, BrandKit]] = {kit.name.lower(): kit for kit in (FJORD, PETAL, MIEL)}
+KITS: Final[Mapping[str, BrandKit]] = {**TRIED, **FRESH}
+
+# (shape, name of the body's colour) that no lesson shows: the brands', their neighbours' and the rivals'
 HELD_OUT: Final = frozenset({
     ("bottle", "red"), ("bottle", "maroon"), ("bottle", "blue"), ("bottle", "navy"), ("can", "purple"), ("can", "pink"),
     ("jar", "orange"), ("jar", "amber"),
