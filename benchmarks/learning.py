@@ -12,8 +12,7 @@
 `base`: scenes of the stage that no lesson showed are described in words, the base model makes a clip of each, and the judge
 (benchmarks/judge.py, trained on stage renders alone) names what it sees. `guessing` is the share that the same clips get right
 for the prompts of other clips. `renders` is what the judge gets right on renders of those very scenes: a model can hardly beat it;
-`decoded` is the same after the autoencoder, which is all that a backbone can do. `corrected` is the base's share with the judge's
-own errors taken out, and its 95 % interval over scenes.
+`decoded` is the same after the autoencoder, which is all that a backbone can do.
 
 `brands`: for each brand the public commands make a workspace of its footage and an adapter by the shipped recipe, seed by seed.
 An index of 0 is the base with the same prompts and seeds, 100 is real footage of scenes that nobody trained on; `decoded` is what
@@ -93,38 +92,11 @@ def prompt_of(item: Lesson) -> str:
             return draw_support(text, truth["tags"], chance)
 
 
-def named_right(found: dict[str, torch.Tensor], lessons: list[Lesson], shift: int = 0) -> dict[str, np.ndarray]:
-    """Which clips are named as asked, (B,) bool by axis; `shift` compares with the prompts of other clips."""
+def shares(found: dict[str, torch.Tensor], lessons: list[Lesson], shift: int = 0) -> dict[str, float]:
+    """Share of clips named as asked, by axis; `shift` compares with the prompts of other clips."""
     answers = [answers_of(item.truth) for item in lessons[shift:] + lessons[:shift]]
     wanted = {axis: torch.tensor([answer[axis] for answer in answers]) for axis in AXES}
-    return {axis: (found[axis] == wanted[axis]).numpy() for axis in AXES}
-
-
-def shares(found: dict[str, torch.Tensor], lessons: list[Lesson], shift: int = 0) -> dict[str, float]:
-    """Share of clips named as asked."""
-    return {axis: round(float(right.mean()), 3) for axis, right in named_right(found, lessons, shift).items()}
-
-
-def corrected(base: np.ndarray, decoded: np.ndarray, guessing: np.ndarray, is_other: np.ndarray) -> dict[str, float | None]:
-    """The share of clips that are right, estimated from the share named right (Rogan & Gladen 1978), with its 95 % interval.
-
-    The judge names a right picture right as often as `decoded`, and a wrong one as often as `guessing`, where the other prompt
-    asks for something else. A wrong colour is often a neighbour of the right one and a clip is softer than a render, so this is an
-    estimate and no count. None where the judge does no better than guessing.
-
-    Args:
-        base, decoded, guessing: (B,) bool, the same scenes: the base's clips, renders, the clips with the prompts of others.
-        is_other: (B,) bool, whether the other prompt asks for something else.
-    """
-    rows = np.stack([base, decoded, guessing & is_other, is_other], axis=-1)  # (B, 4)
-    picks = np.random.default_rng(0).integers(len(rows), size=(10_000, len(rows)))
-    named, sure, hits, others = np.concatenate([rows.mean(0)[None], rows[picks].mean(1)]).T  # (10,001) each: the first is of all
-    lucky = hits / np.maximum(others, 1 / len(rows))
-    share = np.where(sure > lucky, (named - lucky) / np.maximum(sure - lucky, 1e-9), np.nan).clip(0, 1)
-    if np.isnan(share[0]):
-        return {"share": None, "low": None, "high": None}
-    low, high = np.nanpercentile(share[1:], (2.5, 97.5))
-    return {"share": round(float(share[0]), 3), "low": round(float(low), 3), "high": round(float(high), 3)}
+    return {axis: round((found[axis] == wanted[axis]).float().mean().item(), 3) for axis in AXES}
 
 
 def shares_by_pixels(products: list[Cells], lessons: list[Lesson], shift: int = 0) -> dict[str, float]:
@@ -149,16 +121,11 @@ def judge_base(folder: Path, count: int, work: Path) -> dict[str, Any]:
     draw_sheet(rendered[:24, 4], clips[:24, 4], PICTURES / "learning_base.png")
     decoded = learning_brand.through_vae(folder, rendered)
     through = look(judge, decoded).named
-    right, kept_right, lucky = (named_right(*asked) for asked in ((found, lessons), (through, lessons), (found, lessons, 1)))
-    answers = [answers_of(item.truth) for item in lessons]
-    other = {axis: np.array([one[axis] != two[axis] for one, two in zip(answers, [*answers[1:], answers[0]], strict=True)])
-             for axis in AXES}  # fmt: skip
     return {
         "prompts": count,
         **rulers(),
         "settings": SETTINGS.model_dump(),
         "base": shares(found, lessons) | shares_by_pixels(products, lessons),
-        "base, corrected": {axis: corrected(right[axis], kept_right[axis], lucky[axis], other[axis]) for axis in AXES},
         "base, first frame": shares(look(judge, clips[:, :1]).named, lessons),
         "base, last frame": shares(look(judge, clips[:, -1:]).named, lessons),
         "guessing": shares(found, lessons, shift=1) | shares_by_pixels(products, lessons, shift=1),

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import learning_brand, learning_proof, learning_scores
 from benchmarks.frames import softened
 from benchmarks.judge import AXES, Judge, judge_frames
-from benchmarks.learning import Bench, corrected, variants
+from benchmarks.learning import Bench, variants
 from benchmarks.learning_proof import Lines, means_of
 from benchmarks.learning_scores import Seen
 from benchmarks.segmenter import load_segmenter, product_masks
@@ -298,20 +298,6 @@ def test_every_variant_can_be_trained_under_its_name() -> None:
     for name, changes in variants().items():
         Recipe(name=bench.run_name(name))  # a recipe's name is a run's
         assert f"r{load_recipe(recipe, tuple(changes)).adapter.rank}-" in name
-
-
-def test_the_judges_errors_are_taken_out():
-    chance = np.random.default_rng(0)
-    is_right, sees = chance.random(4000) < 0.8, chance.random(4000) < 0.9
-    named = np.where(is_right, sees, chance.random(4000) < 0.1)
-    same = chance.random(4000) < 0.2  # such prompts are named right as often as the clips' own, and tell nothing of guessing
-    guessed = np.where(same, named, chance.random(4000) < 0.1)
-    told = corrected(named, chance.random(4000) < 0.9, guessed, ~same)
-    assert told["share"] == pytest.approx(0.8, abs=0.02)
-    assert (told["low"] or 1) < 0.8 < (told["high"] or 0)
-    perfect = np.ones(50, dtype=bool)
-    assert corrected(perfect, perfect, ~perfect, perfect) == {"share": 1.0, "low": 1.0, "high": 1.0}
-    assert corrected(perfect, perfect, perfect, perfect) == {"share": None, "low": None, "high": None}, "no better than guessing"
 
 
 def test_an_interval_over_prompts_is_wide_where_prompts_differ():
