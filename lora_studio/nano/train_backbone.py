@@ -45,6 +45,8 @@ class BackboneCourse(Course):
     stills_share: float = Field(default=0.6, ge=0, le=1)  # of the steps, the first ones: stills alone
     clips_share: float = Field(default=0.5, ge=0, le=1)  # of the others: clips, spread evenly
     clip_batch_size: int = Field(default=12, ge=1)
+    held_share: float = Field(default=0.0, ge=0, le=1)  # of the clips' steps: stills for a clip's length, "the camera is static"
+    held_lessons: int = Field(default=2048, ge=1)  # how many stills are encoded so, the first ones
     loss_repeat: int = Field(default=4, ge=1)
     null_prompts: float = Field(default=0.1, ge=0, le=1)
     blank_share: float = Field(default=0.3, ge=0, le=1)  # of the steps: nothing is visible
@@ -102,9 +104,11 @@ def _outlook_size(transformer: NOVATransformer3DModel) -> tuple[int, int]:
     return int(width), transformer.config.image_dim * _outlook_patch(transformer) ** 2
 
 
-def caption_of(lessons: Lessons, index: int, null_prompts: float, chance: random.Random) -> str:
+def caption_of(lessons: Lessons, index: int, null_prompts: float, chance: random.Random, held: bool = False) -> str:
     """A caption for a lesson, or now and then the null prompt; a made-up name in front stands for the product's colour."""
     truth = lessons.truths[index]
+    if held:
+        truth = {**truth, "tags": {**truth["tags"], "angle.movement": "static"}}
     if chance.random() < null_prompts:
         return ""
     content = draw_content(truth, chance)
@@ -159,21 +163,27 @@ def weigh(cover: Tensor, usual: Tensor, kept_ids: Tensor, product_weight: float)
     return 1 + (product_weight - 1) * torch.maximum(near, usual)
 
 
-def loss_of(pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, clips: Latents) -> dict[str, Tensor]:
+def loss_of(
+    pupil: Pupil, course: BackboneCourse, step: int, stills: Latents, clips: Latents, held: Latents | None = None
+) -> dict[str, Tensor]:
     """The loss of one step; all chance in it follows from the step."""
     chance = random.Random(f"{course.seed}/{step}")
     moving = step >= course.stills_share * course.steps and int((step + 1) * course.clips_share) > int(step * course.clips_share)
     first_frames = not moving and chance.random() < len(clips.lessons) / (len(clips.lessons) + len(stills.lessons))
     source, count = (clips if moving or first_frames else stills), (course.clip_batch_size if moving else course.batch_size)
-    indices = [draw_lesson(source.lessons, course.small_share, chance) for _ in range(count)]
+    is_held = moving and held is not None and chance.random() < course.held_share
+    if is_held and held is not None:
+        source = held
+    indices = [draw_lesson(source.lessons, course.small_share, chance, len(source)) for _ in range(count)]
     latents = source.rows(indices)
     latents = (latents if moving else latents[:, :, :1]).to(pupil.transformer.device)
-    captions = [caption_of(source.lessons, index, course.null_prompts, chance) for index in indices]
+    captions = [caption_of(source.lessons, index, course.null_prompts, chance, is_held) for index in indices]
     draws = draw(course.seed, step, range(count), tuple(latents.shape), pupil.transformer.num_patches, course.loss_repeat)
     is_blank = chance.random() < course.blank_share
     draws = replace(draws, ratio=1.0 if is_blank else chance.uniform(course.least_hidden, 1.0))
-    cover = source.lessons.cover(indices)[:, : latents.shape[2]]
-    usual = source.lessons.usual_cover(indices)[:, : latents.shape[2]]
+    num_frames = latents.shape[2]
+    covers = (source.lessons.cover(indices), source.lessons.usual_cover(indices))  # (B, T, N) each, T = 1 of stills
+    cover, usual = (each[:, :num_frames].expand(-1, num_frames, -1) for each in covers)
     weights = weigh(cover, usual, split_order(draws.order, draws.ratio)[0], course.product_weight)
     with autocast():
         text = pupil.encode(captions)
@@ -194,7 +204,10 @@ def train(course_file: Path, work: Path, model: Path, minutes: float) -> None:
         encode_lessons(lessons, model, work / "latents")
     pupil = Pupil(model)
     progress = Progress(pupil, course, work / "backbone.safetensors")
-    sources = (Latents(stills, work / "latents"), Latents(clips, work / "latents"))
+    sources = [Latents(stills, work / "latents"), Latents(clips, work / "latents")]
+    if course.held_share:
+        encode_lessons(stills, model, work / "latents", course.held_lessons)
+        sources.append(Latents(stills, work / "latents", course.held_lessons))
     with sdpa_kernel(_ATTENTION[training_device().type]):
         progress.advance(minutes, lambda step: loss_of(pupil, course, step, *sources))
     progress.use_average()

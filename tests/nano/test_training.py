@@ -15,10 +15,12 @@ from data_tools.stage.lessons import lesson
 from lora_studio.errors import TrainingError
 from lora_studio.nano import train_backbone, train_vae, train_vision
 from lora_studio.nano.build import build
+from lora_studio.nano.latents import Latents, encode_lessons
 from lora_studio.nano.lessons import Lessons, as_pixels, draw_lesson, draw_name
 from lora_studio.nano.progress import Course
 from lora_studio.nova import weights
 from lora_studio.nova.vae import AutoencoderKLOpenSora
+from lora_studio.taxonomy import AXES
 from lora_studio.vision import load_vision
 
 
@@ -43,7 +45,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("lessons", "latents"):
         monkeypatch.setattr(f"lora_studio.nano.{module}.LESSONS_A_FILE", 2)
-    monkeypatch.setattr("lora_studio.nano.latents._BATCH", {"clips": 2, "stills": 2})
+    monkeypatch.setattr("lora_studio.nano.latents._BATCH", {"clips": 2, "stills": 2, "held": 2})
 
 
 def _course(folder: Path, name: str, text: str) -> Path:
@@ -218,7 +220,7 @@ def test_patterns_tell_colour_and_edges_of_a_cell() -> None:
 
 def test_transformer_and_text_encoder_are_trained_together(work: Path) -> None:
     before = weights.load_text(work / "model").encode(["a red can"])[0]
-    lines = "steps = 4\nbatch_size = 2\nclip_batch_size = 1\nlr = 1e-3\nwarmup_steps = 1\nstills_share = 0.5\n"
+    lines = "steps = 4\nbatch_size = 2\nclip_batch_size = 1\nlr = 1e-3\nwarmup_steps = 1\nstills_share = 0.5\nheld_share = 0.5\n"
     course = _course(work, "backbone", lines)
     train_backbone.train(course, work, work / "model", 5.0)
     after = weights.load_text(work / "model").encode(["a red can"])[0]
@@ -226,6 +228,21 @@ def test_transformer_and_text_encoder_are_trained_together(work: Path) -> None:
     assert weights.load_transformer(work / "model").num_patches == 96
     with safe_open(work / "backbone.safetensors", "pt") as file:
         assert file.metadata()["step"] == "4"
+
+
+def test_a_still_that_is_held_is_what_a_camera_sees_that_does_not_move(work: Path) -> None:
+    stills = Lessons(work / "lessons", "stills")
+    encode_lessons(stills, work / "model", work / "latents", held=1)
+    held, vae = Latents(stills, work / "latents", held=1), weights.load_vae(work / "model")
+    assert len(held) == len(stills) == 2, "whole files"
+    pixels = as_pixels([stills.frames(1)]).repeat(1, 1, 9, 1, 1)
+    with torch.inference_mode():
+        other = (held.rows([1]) - vae.scale(vae.encode(pixels).mean)).abs().mean()
+    assert float(other) < 0.05 * float(held.rows([1]).std()), "but for bfloat16"
+    said = [train_backbone.caption_of(stills, 1, 0.0, random.Random(seed), held=True) for seed in range(200)]
+    moves = {phrase for phrases in AXES["angle.movement"].values() for phrase in phrases} - set(AXES["angle.movement"]["static"])
+    assert not [text for text in said if any(f" {move}" in text.lower() for move in moves)]
+    assert any(AXES["angle.movement"]["static"][0] in text.lower() for text in said)
 
 
 def test_a_name_in_front_tells_the_colour_that_words_leave_out() -> None:
