@@ -9,7 +9,7 @@ import av.error
 import av.filter
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from lora_studio.errors import MediaError
 from lora_studio.video.container import decode, one_size, open_video
@@ -39,6 +39,7 @@ def iterate_frames(
         if start_s is not None:
             container.seek(max(0, round(start_s / base)), stream=stream)
         table = None if cube is None else _Table(cube)
+        scaler = VideoReformatter()  # one for all: a frame's own would be set up anew for each
         for frame in _deinterlace(one_size(decode(container, stream, path), path), stream):
             if frame.pts is None:
                 raise MediaError(f"{path.name}: a frame without a time; wrap the stream anew at its frame rate")
@@ -47,7 +48,7 @@ def iterate_frames(
                 continue
             if end_s is not None and time_s > end_s - float(base) / 2:
                 return
-            yield time_s, _to_rgb(frame, stream, short_side, table)
+            yield time_s, _to_rgb(frame, stream, short_side, table, scaler)
 
 
 def _deinterlace(frames: Iterator[VideoFrame], stream: Any) -> Iterator[VideoFrame]:
@@ -94,7 +95,9 @@ class _Table:
         return self._graph.pull()
 
 
-def _to_rgb(frame: VideoFrame, stream: Any, short_side: int | None, table: _Table | None) -> np.ndarray:
+def _to_rgb(
+    frame: VideoFrame, stream: Any, short_side: int | None, table: _Table | None, scaler: VideoReformatter
+) -> np.ndarray:
     width, height = round(frame.width * (stream.sample_aspect_ratio or 1)), frame.height
     if short_side is not None and min(width, height) > short_side:
         scale = short_side / min(width, height)
@@ -105,7 +108,7 @@ def _to_rgb(frame: VideoFrame, stream: Any, short_side: int | None, table: _Tabl
     if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb and frame.height >= 720:
         options["src_colorspace"] = Colorspace.ITU709
     if table is None:
-        pixels = frame.reformat(format="rgb24", **options).to_ndarray()
+        pixels = scaler.reformat(frame, format="rgb24", **options).to_ndarray()
     else:
-        pixels = table(frame.reformat(format="rgb48le", **options)).reformat(format="rgb24").to_ndarray()
+        pixels = table(scaler.reformat(frame, format="rgb48le", **options)).reformat(format="rgb24").to_ndarray()
     return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
