@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from lora_studio.errors import MediaError
 from lora_studio.files import atomic_path
@@ -41,9 +42,9 @@ def write_video(path: Path, frames: np.ndarray | Iterable[np.ndarray], fps: Frac
         options = {"movflags": "+faststart", "fflags": "+bitexact"}
         with av.open(str(temporary), "w", format="mp4", options=options) as container:
             stream = _add_stream(container, rate, width, height, crf, gop)
-            _encode(container, stream, first, path)
-            for frame in remaining:
-                _encode(container, stream, frame, path)
+            scaler = VideoReformatter()  # one for all: a frame's own would be set up anew for each
+            for frame in chain([first], remaining):
+                _encode(container, stream, scaler, frame, path)
             container.mux(stream.encode(None))
 
 
@@ -67,13 +68,13 @@ def _add_stream(container: Any, rate: Fraction, width: int, height: int, crf: in
     return stream
 
 
-def _encode(container: Any, stream: Any, pixels: np.ndarray, path: Path) -> None:
+def _encode(container: Any, stream: Any, scaler: VideoReformatter, pixels: np.ndarray, path: Path) -> None:
     if pixels.shape != (stream.height, stream.width, 3) or pixels.dtype != np.uint8:
         wanted = f"({stream.height}, {stream.width}, 3) uint8"
         raise MediaError(f"{path.name}: every frame must be {wanted}, got {pixels.shape} {pixels.dtype}")
     rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-    frame = rgb.reformat(
-        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=1,
+    frame = scaler.reformat(
+        rgb, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=1,
         interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
     )  # fmt: skip
     frame.pts = None
