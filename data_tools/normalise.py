@@ -12,48 +12,39 @@ import numpy as np
 from lora_studio import video
 
 SHORT_SIDE = 480  # at most: frames are read at this size
-VERSION = 2  # part of every shot id: raise it when the pixels of a normalised shot change
+VERSION = 3  # part of every shot id: raise it when the pixels of a normalised shot change
 
 
-def normalise_shot(
-    frames: Iterable[tuple[float, np.ndarray]],
-    target: Path,
-    start_s: float,
-    end_s: float,
-    fps: Fraction,
-    crop: tuple[int, int, int, int],
-) -> None:
+# frames (H, W, 3) uint8 RGB of the normalised size with their times on the footage's own clock, in order; the last item has no
+# frame: its time is where the shot ends
+Frames = Iterable[tuple[float, np.ndarray | None]]
+
+
+def normalise_shot(frames: Frames, target: Path, start_s: float, fps: Fraction, crop: tuple[int, int, int, int]) -> None:
     """Writes one shot as a clip with a key frame every 12 frames.
 
     Args:
-        frames: (time on the footage's own clock, (H, W, 3) uint8 RGB at the normalised size), in order.
+        frames: of the shot.
         target: the MP4 to write.
-        start_s: first frame, on the footage's own clock.
-        end_s: where to stop, exclusive.
+        start_s: where it begins, on the footage's own clock.
         fps: constant rate to write at.
         crop: (top, bottom, left, right) pixels to take off frames of the normalised size.
 
     Raises:
         MediaError: there is no frame in the shot.
     """
-    steady = at_constant_rate(frames, start_s, end_s, fps)
-    video.write_video(target, (_crop_even(frame, crop) for frame in steady), fps)
+    video.write_video(target, (_crop_even(frame, crop) for frame in at_constant_rate(frames, start_s, fps)), fps)
 
 
-def at_constant_rate(
-    frames: Iterable[tuple[float, np.ndarray]], start_s: float, end_s: float, fps: Fraction
-) -> Iterator[np.ndarray]:
+def at_constant_rate(frames: Frames, start_s: float, fps: Fraction) -> Iterator[np.ndarray]:
     """For every tick of a constant rate, the frame shown in the middle of that tick: by time, never by counting."""
-    num_frames = max(1, round((end_s - start_s) * fps))
     shown, tick = None, 0
     for time_s, frame in frames:
-        while shown is not None and tick < num_frames and start_s + (tick + 0.5) / fps < time_s:
+        num_ticks = max(1, round((time_s - start_s) * fps)) if frame is None else None
+        while shown is not None and (start_s + (tick + 0.5) / fps < time_s if num_ticks is None else tick < num_ticks):
             yield shown
             tick += 1
         shown = frame
-    while shown is not None and tick < num_frames:
-        yield shown
-        tick += 1
 
 
 def _crop_even(frame: np.ndarray, crop: tuple[int, int, int, int]) -> np.ndarray:

@@ -58,7 +58,7 @@ def exact_rate(fps: Fraction | float) -> Fraction:
 
 def _add_stream(container: Any, rate: Fraction, width: int, height: int, crf: int, gop: int) -> Any:
     # no macroblock tree: it is not the same in every run; with qcomp 1 still pictures stay still without it
-    options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0:qcomp=1"}
+    options = {"crf": str(crf), "preset": "superfast", "threads": "1", "x264-params": "mbtree=0:qcomp=1"}
     stream = container.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     context = stream.codec_context
