@@ -20,11 +20,16 @@ SIZE: Final = (36, 20)  # of the frames that are looked at, width and height
 
 
 class DissolveFinder:
-    """Is shown every frame in order, and tells which belong to a dissolve."""
+    """Is shown every frame in order, and tells which belong to a dissolve.
+
+    Attributes:
+        reach: a mixed frame is told when at most so many have followed it.
+    """
 
     def __init__(self, fps: float) -> None:
         self._spans = sorted({max(4, 2 * round(span_s * fps / 2)) for span_s in _SPANS_S})  # frames
-        self._kept: deque[tuple[int, np.ndarray]] = deque(maxlen=self._spans[-1] + 1)
+        self.reach = self._spans[-1]
+        self._kept: deque[tuple[int, np.ndarray]] = deque(maxlen=self.reach + 1)
 
     def show(self, pts: int, small: np.ndarray) -> Iterator[int]:
         """Takes the next frame, `SIZE` grey uint8; yields the pts of frames that are now known to be mixed, some more than once."""

@@ -4,8 +4,10 @@ Runs in a child process under `workers`: the file may crash or hang the decoder.
 of any other file, and imports only what decoding needs.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,14 @@ import numpy as np
 
 from data_tools import normalise, shots, workers
 from data_tools.colour import BT709, SUSPECTED
+from data_tools.shot_writer import ShotWriter
 from lora_studio import files, video
 from lora_studio.errors import MediaError
 from lora_studio.video import colour
 
 _SHORTEST_SIDE = 32
 _FPS_RANGE = (1, 300)
+_MOST_WAITING = 160  # frames, of 1.2 MB: more than the finder needs at 100 frames a second
 _FLAT = 'looks like log and its light stays untagged: say in a colour.toml beside it how it was recorded (space = "bt709" for none)'
 
 
@@ -60,26 +64,56 @@ def _read(path: Path, sha256: str, arguments: dict[str, Any], beat: workers.Beat
     space, cube, transform = _colour(stated, info, Path(arguments["cubes"]))
 
     def frames(start_s: float | None = None, end_s: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
-        done = 0.0 if start_s is None else 0.5  # half of the work is finding the shots, half is writing them
         for time_s, frame in video.iterate_frames(path, start_s, end_s, short_side=normalise.SHORT_SIDE, cube=cube):
-            beat(min(1.0, done + 0.5 * (time_s - info.start_s) / info.duration_s))
+            beat(min(1.0, (time_s - info.start_s) / info.duration_s))
             yield time_s, frame
 
-    with video.complaints() as heard:
-        walk = shots.find_shots(frames(), info.time_base, info.fps)
     fields, made_with = [], [stated or space, colour.VERSION] if transform else []
-    for index, span in enumerate(walk.spans):
-        shot_id = files.sha256_json([sha256[:16], span.start_pts, span.end_pts, normalise.VERSION, *made_with])[:16]
-        target = folder / f"{shot_id}.mp4"
-        start_s, end_s = (float(Fraction(pts) * info.time_base) for pts in (span.start_pts, span.end_pts))
-        if not target.is_file():
-            normalise.normalise_shot(frames(start_s, end_s), target, start_s, end_s, info.fps, walk.crop)
-        fields.append({"shot_id": shot_id, "index": index, **_span_facts(span, info), **_clip_facts(target)})
+    with ShotWriter(folder, sha256[:16], info.fps) as writer:
+        with video.complaints() as heard:
+            walk = _walk(frames(), info, writer)
+        for index, span in enumerate(walk.spans):
+            shot_id = files.sha256_json([sha256[:16], span.start_pts, span.end_pts, normalise.VERSION, *made_with])[:16]
+            target = folder / f"{shot_id}.mp4"
+            start_s, end_s = (float(Fraction(pts) * info.time_base) for pts in (span.start_pts, span.end_pts))
+            if not target.is_file() and not writer.hand_over(span, walk.crop, target):
+                again = chain(frames(start_s, end_s), [(end_s, None)])
+                normalise.normalise_shot(again, target, start_s, info.fps, walk.crop)
+            fields.append({"shot_id": shot_id, "index": index, **_span_facts(span, info), **_clip_facts(target)})
     facts = _facts(info, walk, heard)
     if not stated and not transform and walk.is_flat:
         space = SUSPECTED
         facts["warnings"].append(_FLAT)
     return {"sha256": sha256, "facts": {**facts, "colour": space, "transform": transform}, "shots": fields}
+
+
+def _walk(frames: Iterator[tuple[float, np.ndarray]], info: video.VideoInfo, writer: ShotWriter) -> shots.Walk:
+    """Shows every frame to a finder; what it finds is written on the way, unless that would keep too many frames waiting.
+
+    Bars are taken off as they look when a shot begins; who hands shots over compares them with those of the whole file.
+    """
+    finder, waiting = shots.ShotFinder(info.time_base, info.fps), deque[np.ndarray]()
+
+    def write(place: shots.Place) -> None:
+        frame, start_s = waiting.popleft(), float(place.pts * info.time_base)
+        if place.is_between or place.begins:
+            writer.end(place.pts, start_s)
+        if place.begins:
+            writer.begin(place.pts, start_s, finder.bars())
+        if not place.is_between:
+            writer.show(place.time_s, frame)
+
+    if finder.lag > _MOST_WAITING:
+        return shots.find_shots(frames, info.time_base, info.fps)
+    for time_s, frame in frames:
+        waiting.append(frame)
+        for place in finder.show(time_s, frame):
+            write(place)
+    for place in finder.rest():
+        write(place)
+    walk = finder.walk()
+    writer.end(walk.end_pts, float(walk.end_pts * info.time_base))
+    return walk
 
 
 def _colour(stated: dict[str, Any], info: video.VideoInfo, folder: Path) -> tuple[str, Path | None, str]:
