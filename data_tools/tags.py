@@ -6,6 +6,7 @@ corrected, are read each time.
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -73,9 +74,17 @@ def tag_shots(
     said_by_people(read_corrections(workspace))  # a damaged book is told before the long work
     read_reports(workspace, catalog.footage())
     stale = [row for row in rows if not is_measured(row)]
-    num_measured = _measure(workspace, catalog, stale, num_workers or workers.num_workers(), run)
+    folder, asked = usable_vision_folder(vision_folder), vision_folder is not None
+    model_key = vision_key(folder) if folder else ""
+    library = _library_key(rows, model_key, asked=asked)
+    is_looked_at = all(row.keys.get("scored") == library for row in rows)
+    with ThreadPoolExecutor(1, "vision") as loader:  # torch and a large model take seconds, in which children can measure
+        loading = loader.submit(load or _load_vision, folder) if folder and not is_looked_at else None
+        num_measured = _measure(workspace, catalog, stale, num_workers or workers.num_workers(), run)
     _part_into_scenes(catalog)
-    num_looked_at = _look(workspace, catalog, usable_vision_folder(vision_folder), load, asked=vision_folder is not None)
+    if folder is None:
+        catalog.put_shots([replace(row, shot=_with_scores(row.shot, "clip", {})) for row in catalog.shots()])
+    num_looked_at = _look(workspace, catalog, loading.result(), model_key, library, asked=asked) if loading is not None else 0
     rows, learned = _learn(with_statements(workspace, catalog, catalog.shots()))
     num_changed = catalog.put_shots(with_statements(workspace, catalog, rows))
     catalog.compact()
@@ -162,18 +171,17 @@ def vision_key(folder: Path) -> str:
     return files.sha256_json([[path.name, files.sha256_file(path)] for path in sorted(folder.glob("open_clip_*"))])[:16]
 
 
-def _look(workspace: Workspace, catalog: Catalog, folder: Path | None, load: LoadVision | None, *, asked: bool) -> int:
+def _library_key(rows: list[ShotRow], model_key: str, *, asked: bool) -> str:
+    """What the answers of an image-text model hang on: it, what it is asked, and all shots, for it compares them."""
+    return files.sha256_json([model_key, asked, zero_shot.prompts_sha256(), sorted(row.shot.sha256 for row in rows)])[:16]
+
+
+def _look(
+    workspace: Workspace, catalog: Catalog, model: zero_shot.ImageTextModel, model_key: str, library: str, *, asked: bool
+) -> int:
     rows = catalog.shots()
-    if folder is None:
-        catalog.put_shots([replace(row, shot=_with_scores(row.shot, "clip", {})) for row in rows])
-        return 0
-    model_key = vision_key(folder)
-    library = files.sha256_json([model_key, asked, zero_shot.prompts_sha256(), sorted(row.shot.sha256 for row in rows)])[:16]
-    if all(row.keys.get("scored") == library for row in rows):
-        return 0
-    model = (load or _load_vision)(folder)
     if not model.knows_colours:
-        logger.warning("%s does not know red from blue: it was never trained, and its answers are left out", folder)
+        logger.warning("the vision model does not know red from blue: it was never trained, and its answers are left out")
     rows, num_looked_at = _embed(workspace, catalog, rows, model, model_key)
     vectors = np.stack([row.vector for row in rows if row.vector is not None])
     scores = zero_shot.score_shots(model, vectors) if asked else [{} for _ in vectors]
