@@ -20,6 +20,7 @@ from data_tools.dissolves import SIZE, DissolveFinder
 
 _DETECTOR_SHORT_SIDE = 144
 _MIN_SHOT_S = 0.5
+_LEAST_CHANGE = 10.0  # of PySceneDetect's 255; at its own 15 a cut in black and white needs a change of 45 in lightness
 _BLACK_LUMA = 20.0  # of 255; the 99th percentile of a black frame stays under it
 _BAR_LUMA = 28  # of 255; compression noise in a bar stays under it
 _PICTURE_LUMA = 40
@@ -70,7 +71,7 @@ class ShotFinder:
     def __init__(self, time_base: Fraction, fps: Fraction) -> None:
         """Takes seconds per tick of the file's clock, and the file's average frame rate."""
         self._time_base, self._fps = time_base, fps
-        self._detector, self._dissolves = AdaptiveDetector(min_scene_len=_MIN_SHOT_S), DissolveFinder(float(fps))
+        self._detector, self._dissolves = AdaptiveDetector(min_scene_len=_MIN_SHOT_S, min_content_val=_LEAST_CHANGE), DissolveFinder(float(fps))
         self.lag = max(self._dissolves.reach, self._detector.window_width)
         self._waiting: deque[tuple[int, float, bool]] = deque()  # pts, time, is black: frames whose place is not certain yet
         self._cuts: set[int] = set()

@@ -22,6 +22,11 @@ def test_cuts_are_found_to_the_frame():
     assert spans_in_frames(film) == [(0, 30), (30, 55), (55, 96)]
 
 
+def test_a_cut_in_black_and_white_is_found():
+    film = np.concatenate([move(0.6 * texture(seed) + 0.2, 40, right=2) for seed in (12, 13)])  # as light as each other
+    assert spans_in_frames(film) == [(0, 40), (40, 80)]
+
+
 def test_one_shot_stays_one_shot_however_fast_the_camera():
     assert spans_in_frames(move(texture(1), 40, right=60, zoom=30)) == [(0, 40)]
 
