@@ -171,13 +171,12 @@ def loss_of(
     moving = step >= course.stills_share * course.steps and int((step + 1) * course.clips_share) > int(step * course.clips_share)
     first_frames = not moving and chance.random() < len(clips.lessons) / (len(clips.lessons) + len(stills.lessons))
     source, count = (clips if moving or first_frames else stills), (course.clip_batch_size if moving else course.batch_size)
-    is_held = moving and held is not None and chance.random() < course.held_share
-    if is_held and held is not None:
-        source = held
+    held = held if moving and held is not None and chance.random() < course.held_share else None
+    source = source if held is None else held
     indices = [draw_lesson(source.lessons, course.small_share, chance, len(source)) for _ in range(count)]
     latents = source.rows(indices)
     latents = (latents if moving else latents[:, :, :1]).to(pupil.transformer.device)
-    captions = [caption_of(source.lessons, index, course.null_prompts, chance, is_held) for index in indices]
+    captions = [caption_of(source.lessons, index, course.null_prompts, chance, held is not None) for index in indices]
     draws = draw(course.seed, step, range(count), tuple(latents.shape), pupil.transformer.num_patches, course.loss_repeat)
     is_blank = chance.random() < course.blank_share
     draws = replace(draws, ratio=1.0 if is_blank else chance.uniform(course.least_hidden, 1.0))
