@@ -71,7 +71,8 @@ class ShotFinder:
     def __init__(self, time_base: Fraction, fps: Fraction) -> None:
         """Takes seconds per tick of the file's clock, and the file's average frame rate."""
         self._time_base, self._fps = time_base, fps
-        self._detector, self._dissolves = AdaptiveDetector(min_scene_len=_MIN_SHOT_S, min_content_val=_LEAST_CHANGE), DissolveFinder(float(fps))
+        self._detector = AdaptiveDetector(min_scene_len=_MIN_SHOT_S, min_content_val=_LEAST_CHANGE)
+        self._dissolves = DissolveFinder(float(fps))
         self.lag = max(self._dissolves.reach, self._detector.window_width)
         self._waiting: deque[tuple[int, float, bool]] = deque()  # pts, time, is black: frames whose place is not certain yet
         self._cuts: set[int] = set()
