@@ -153,7 +153,7 @@ def usable_vision_folder(folder: Path | None) -> Path | None:
     """The given folder; the shipped model's for `nano` and where none is given; None where that is not there.
 
     Raises:
-        ModelError: the given one is no folder.
+        ModelError: the given one is no folder, or none with a model.
     """
     shipped = Path(str(resources.files("lora_studio"))) / "assets" / "nova_nano" / "open_clip"  # find_model would import torch
     if folder is None or (folder == Path("nano") and not folder.is_dir()):
@@ -163,6 +163,8 @@ def usable_vision_folder(folder: Path | None) -> Path | None:
         return None
     if not folder.is_dir():
         raise ModelError(f"--vision {folder}: no such folder; give a folder with an open_clip model")
+    if not any(folder.glob("open_clip_*")):
+        raise ModelError(f"--vision {folder}: no open_clip model in it (open_clip_config.json, open_clip_model.safetensors)")
     return folder
 
 

@@ -72,6 +72,9 @@ def test_a_changed_report_changes_tags_only(workspace: Workspace, tiny_vision_fo
 def test_faults(workspace: Workspace, tmp_path: Path):
     with pytest.raises(ModelError, match="no such folder"):
         tag_shots(workspace, tmp_path / "nowhere")
+    (tmp_path / "no_model").mkdir()
+    with pytest.raises(ModelError, match="no open_clip model in it"):
+        tag_shots(workspace, tmp_path / "no_model")
     empty = Workspace.at(tmp_path / "empty")
     save_brand(empty, BRAND)
     with pytest.raises(FootageError, match=r"no shots in .*: take footage in first"):
