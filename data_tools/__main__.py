@@ -122,12 +122,13 @@ def ingest(
     workers: Workers = None,
     shard: Annotated[str, typer.Option(help="I/N: only the I-th of N parts, 0 to N - 1; `merge` brings them together.")] = "0/1",
     on_ray: OnRay = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Read again what was refused, though it has not changed.")] = False,
 ) -> None:
     """Take footage in: check, hash, part into shots, normalise."""
     place = Workspace.open(workspace)
     from data_tools.ingest import ingest_folder, parse_shard
 
-    ledger = ingest_folder(place, folder, workers, parse_shard(shard), _runner(on_ray))
+    ledger = ingest_folder(place, folder, workers, parse_shard(shard), _runner(on_ray), retry=retry)
     usable = [record for record in ledger.footage if record.status == "usable"]
     for record in usable:
         notes = "; ".join([f"{ledger.num_shots.get(record.footage_id, 0)} shots", *record.warnings])

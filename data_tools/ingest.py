@@ -6,6 +6,7 @@ soon as it is known, so a kill costs the files under way; a file whose size and 
 
 import logging
 import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from data_tools.colour import ColourFinder
 from data_tools.rights import RightsFinder
 from lora_studio import files
 from lora_studio.errors import FootageError
-from lora_studio.records import Footage, Shot
+from lora_studio.records import Footage, Rights, Shot
 from lora_studio.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".gxf", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
-    | {".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".webm", ".wmv"}
+    {".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".gif", ".gxf", ".h264", ".hevc", ".ivf", ".m2t", ".m2ts", ".m2v", ".m4v"}
+    | {".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 COPY = "the same file as "  # how the reason of a copy begins
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f} of {total} files [{elapsed}<{remaining}]"
@@ -42,12 +43,24 @@ class Ledger:
     num_new: int
 
 
+@dataclass(frozen=True)
+class _New:
+    """A file that is to be read, and what is known of it before: a file that changes meanwhile is read again next time."""
+
+    path: Path
+    colour: dict[str, Any]  # what `ColourFinder` found
+    rights: Rights
+    stamp: tuple[int, int]
+
+
 def ingest_folder(
     workspace: Workspace,
     folder: Path,
     num_workers: int | None = None,
     shard: tuple[int, int] = (0, 1),
     run: workers.Run = workers.run_supervised,
+    *,
+    retry: bool = False,
 ) -> Ledger:
     """Takes in every video file below a folder.
 
@@ -57,6 +70,7 @@ def ingest_folder(
         num_workers: files read at once; None is as many as this machine has cores for.
         shard: (i, n): only the i-th of n parts of the files, told by their paths, so that n machines share the work.
         run: what reads them: `workers.run_supervised` or `on_ray.run_on_ray`.
+        retry: read again what was refused, though it has not changed: it may have been the machine's fault.
 
     Raises:
         FootageError: no such folder, no video file in it, or a colour.toml in it is wrong.
@@ -69,12 +83,15 @@ def ingest_folder(
     finder, colours = RightsFinder(workspace), ColourFinder(workspace)
     known = {record.path: record for record in catalog.footage()}
     stated = {path: colours.of(path) for path in paths}
-    new = [path for path in paths if _must_be_read(workspace, known, path, key_of(stated[path]))]
+    new = {
+        workspace.relative(path): _New(path, stated[path], finder.of(path), _stamp(path))
+        for path in paths
+        if _must_be_read(workspace, known, path, key_of(stated[path]), retry=retry)
+    }
     for left_over in workspace.shots.glob(".*.tmp.mp4"):
         left_over.unlink()
     if new:
-        num_workers = num_workers or workers.num_workers()
-        _work_through(workspace, catalog, finder, {path: stated[path] for path in new}, num_workers, run)
+        _work_through(workspace, catalog, new, num_workers or workers.num_workers(), run)
     stored = {workspace.relative(path) for path in paths}
     records = [record for record in catalog.footage() if record.path in stored]
     refreshed = [finder.refresh(record) for record in records]
@@ -129,8 +146,8 @@ def find_videos(workspace: Workspace, folder: Path) -> list[Path]:
 def _is_video_name(name: str) -> bool:
     if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
         return False
-    if not name.isprintable():
-        logger.warning("left out, its name is not valid text: %a", name)
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):  # line breaks, bytes that are no UTF-8
+        logger.warning("left out, its name is not valid text: %a; rename it", name)
         return False
     return True
 
@@ -141,18 +158,21 @@ def is_unchanged(record: Footage | None, path: Path) -> bool:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Size and date; of the link itself where it leads nowhere."""
-    stat = path.stat() if path.exists() else path.lstat()
+    """Size and date; of the link itself where it leads nowhere; zeros of what is not there any more."""
+    try:
+        stat = path.stat() if path.exists() else path.lstat()
+    except FileNotFoundError:
+        return 0, 0
     return stat.st_size, stat.st_mtime_ns
 
 
-def _must_be_read(workspace: Workspace, known: dict[str, Footage], path: Path, colour_stated: str) -> bool:
+def _must_be_read(workspace: Workspace, known: dict[str, Footage], path: Path, colour_stated: str, *, retry: bool) -> bool:
     """Whether a file or what is stated of its colours is new or changed, or its original is not there any more."""
     record = known.get(workspace.relative(path))
     if record is None or not is_unchanged(record, path) or record.colour_stated != colour_stated:
         return True
     if record.status == "usable" or not record.reason.startswith(COPY):
-        return False
+        return retry and record.status == "quarantined"
     originals = (one for one in known.values() if one.footage_id == record.footage_id)
     return not any(_still_holds(workspace, one) for one in originals)
 
@@ -165,18 +185,11 @@ def _still_holds(workspace: Workspace, record: Footage) -> bool:
     return is_unchanged(record, path) if path.is_file() else not path.parent.is_dir()
 
 
-def _work_through(
-    workspace: Workspace,
-    catalog: Catalog,
-    finder: RightsFinder,
-    stated: dict[Path, dict[str, Any]],
-    num_workers: int,
-    run: workers.Run,
-) -> None:
+def _work_through(workspace: Workspace, catalog: Catalog, new: dict[str, _New], num_workers: int, run: workers.Run) -> None:
     from data_tools.intake import take_in  # imports decoders, which a second run does not need
 
     taken = {record.footage_id: record for record in catalog.footage() if record.status == "usable"}
-    tasks = [_task(workspace, path, colour, taken) for path, colour in stated.items()]
+    tasks = [_task(workspace, key, file, taken) for key, file in new.items()]
     known: dict[str, dict[str, Shot]] = {}  # footage id -> its shots by id
     for row in catalog.shots():
         known.setdefault(row.shot.footage_id, {})[row.shot.shot_id] = row.shot
@@ -186,7 +199,7 @@ def _work_through(
             bar.update(done - bar.n)
 
         for outcome in run(take_in, tasks, num_workers, progress):
-            record = _judge(workspace, finder, taken, outcome, key_of(stated[workspace.absolute(outcome.key)]))
+            record = _judge(workspace, new[outcome.key], taken, outcome)
             if record.status == "usable":
                 taken[record.footage_id] = record
                 found = [_shot(workspace, record.footage_id, fields) for fields in (outcome.value or {}).get("shots", [])]
@@ -200,26 +213,22 @@ def key_of(stated: dict[str, Any]) -> str:
     return str(stated.get("sha256") or stated.get("space", ""))
 
 
-def _task(workspace: Workspace, path: Path, colour: dict[str, Any], taken: dict[str, Footage]) -> workers.Task:
-    done = sorted(footage_id for footage_id, record in taken.items() if record.colour_stated == key_of(colour))
+def _task(workspace: Workspace, key: str, new: _New, taken: dict[str, Footage]) -> workers.Task:
+    done = sorted(footage_id for footage_id, record in taken.items() if record.colour_stated == key_of(new.colour))
     arguments = {
-        "path": str(path), "shots": str(workspace.shots), "cubes": str(workspace.catalog / "cubes"), "colour": colour,
+        "path": str(new.path), "shots": str(workspace.shots), "cubes": str(workspace.catalog / "cubes"), "colour": new.colour,
         "taken": done,
     }  # fmt: skip
-    return workers.Task(workspace.relative(path), arguments, silence_s=120 + _stamp(path)[0] / _HASHING_BYTES_PER_S)
+    return workers.Task(key, arguments, silence_s=120 + new.stamp[0] / _HASHING_BYTES_PER_S)
 
 
-def _judge(
-    workspace: Workspace, finder: RightsFinder, taken: dict[str, Footage], outcome: workers.Outcome, colour_stated: str
-) -> Footage:
-    path = workspace.absolute(outcome.key)
-    size_bytes, mtime_ns = _stamp(path)
+def _judge(workspace: Workspace, new: _New, taken: dict[str, Footage], outcome: workers.Outcome) -> Footage:
     value = outcome.value or {}
     sha256, reason = value.get("sha256", ""), outcome.failure or value.get("refusal")
-    footage_id = (sha256 or files.sha256_json([outcome.key, size_bytes, mtime_ns]))[:16]  # not every file can be read through
+    footage_id = (sha256 or files.sha256_json([outcome.key, *new.stamp]))[:16]  # not every file can be read through
     identity: dict[str, Any] = {
-        "footage_id": footage_id, "sha256": sha256, "path": outcome.key, "size_bytes": size_bytes, "mtime_ns": mtime_ns,
-        "colour_stated": colour_stated, "rights": finder.of(path),
+        "footage_id": footage_id, "sha256": sha256, "path": outcome.key, "size_bytes": new.stamp[0], "mtime_ns": new.stamp[1],
+        "colour_stated": key_of(new.colour), "rights": new.rights,
     }  # fmt: skip
     if reason is not None:
         return Footage(**identity, status="quarantined", reason=reason)

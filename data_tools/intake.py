@@ -49,6 +49,8 @@ def take_in(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any]:
 def _hash(path: Path) -> str:
     if path.is_symlink() and not path.exists():
         raise MediaError(f"{path.name}: a link to {path.readlink()}, which is not there")
+    if not path.exists():
+        raise MediaError(f"{path.name}: it was there when reading began, and is gone")
     if not path.is_file():
         raise MediaError(f"{path.name}: not a file but a pipe, a socket or a device")
     try:

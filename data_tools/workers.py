@@ -165,6 +165,8 @@ def _child_main(job: Job, arguments: dict[str, Any], connection: Connection) -> 
             message = {"value": job(arguments, beat)}
         except LoraStudioError as error:
             message = {"failure": str(error)}
+        except OSError as fault:  # a full disk, a share that went away
+            message = {"failure": f"it could not be read through: {(fault.strerror or str(fault)).lower()}"}
         except MemoryError:
             message = {"failure": f"it needs more than {_MEMORY_LIMIT // 2**30} GB of memory to read"}
         connection.send_bytes(json.dumps(message).encode())

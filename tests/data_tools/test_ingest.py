@@ -3,16 +3,20 @@
 import os
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawing import BRAND, cut_film
 
+from data_tools import workers
 from data_tools.catalog import Catalog
 from data_tools.ingest import find_videos, ingest_folder
 from lora_studio import video
 from lora_studio.brand import save_brand
-from lora_studio.errors import FootageError
+from lora_studio.errors import FootageError, RightsError
+from lora_studio.files import sha256_file
 from lora_studio.workspace import Workspace
 
 REAL = Path(__file__).parents[3] / "shared" / "footage"
@@ -151,3 +155,74 @@ def test_what_a_killed_writer_left_in_the_catalog_is_cleared_away(workspace: Wor
     catalog.compact()
     assert not left.exists()
     assert fresh.exists()
+
+
+def films(tmp_path: Path, *names: str) -> Workspace:
+    workspace = Workspace.at(tmp_path / "acme")
+    save_brand(workspace, BRAND)
+    for seed, name in enumerate(names):
+        (workspace.footage / name).parent.mkdir(parents=True, exist_ok=True)
+        cut_film(workspace.footage / name, (26,), seed=seed)
+    return workspace
+
+
+def test_names_of_any_script_and_blank_are_taken_in(tmp_path: Path):
+    names = {"Screen Recording at 3.45.12\u202fPM.mov", "商品\u3000一.mp4", "café\u00a0noir.mp4", "👩‍🎤.mp4"}
+    workspace = films(tmp_path, *names, "two\nlines.mp4")
+    ingest_folder(workspace, workspace.footage)
+    assert verdicts(workspace) == dict.fromkeys(names, "usable")
+
+
+def test_a_file_replaced_while_it_is_read_is_read_again(tmp_path: Path):
+    workspace = films(tmp_path, "a.mp4", "b.mp4")
+
+    def meddling(*arguments: Any) -> Iterator[workers.Outcome]:
+        for outcome in workers.run_supervised(*arguments):
+            if outcome.key.endswith("a.mp4"):
+                cut_film(workspace.footage / "a.mp4", (30,), seed=7)  # after it was hashed, before its verdict is noted
+            yield outcome
+
+    ingest_folder(workspace, workspace.footage, run=meddling)
+    assert ingest_folder(workspace, workspace.footage).num_new == 1
+    noted = {record.path.removeprefix("footage/"): record.sha256 for record in Catalog(workspace).footage()}
+    assert noted == {name: sha256_file(workspace.footage / name) for name in ("a.mp4", "b.mp4")}
+    assert ingest_folder(workspace, workspace.footage).num_new == 0
+
+
+def test_a_file_that_goes_meanwhile_stops_nothing(tmp_path: Path):
+    workspace = films(tmp_path, "a.mp4", "b.mp4")
+
+    def meddling(*arguments: Any) -> Iterator[workers.Outcome]:
+        (workspace.footage / "a.mp4").unlink()
+        yield from workers.run_supervised(*arguments)
+
+    ledger = ingest_folder(workspace, workspace.footage, run=meddling)
+    reasons = {Path(record.path).name: record.reason for record in ledger.footage}
+    assert reasons == {"a.mp4": "a.mp4: it was there when reading began, and is gone", "b.mp4": ""}
+    cut_film(workspace.footage / "a.mp4", (26,), seed=0)
+    assert ingest_folder(workspace, workspace.footage).num_new == 1
+    assert verdicts(workspace) == {"a.mp4": "usable", "b.mp4": "usable"}
+
+
+def test_what_the_machine_spoiled_is_read_again_when_asked(tmp_path: Path):
+    workspace = films(tmp_path, "a.mp4", "b.mp4")
+    (workspace.footage / "b.mp4").write_bytes(b"no video")
+
+    def full(job: Any, tasks: Sequence[workers.Task], *rest: Any) -> Iterator[workers.Outcome]:
+        for task in tasks:
+            yield workers.Outcome(task.key, failure="it could not be read through: no space left on device")
+
+    ingest_folder(workspace, workspace.footage, run=full)
+    assert verdicts(workspace) == {"a.mp4": "quarantined", "b.mp4": "quarantined"}
+    assert ingest_folder(workspace, workspace.footage).num_new == 0
+    assert ingest_folder(workspace, workspace.footage, retry=True).num_new == 2
+    assert verdicts(workspace) == {"a.mp4": "usable", "b.mp4": "quarantined"}
+    assert ingest_folder(workspace, workspace.footage, retry=True).num_new == 1, "what is usable is left alone"
+
+
+def test_a_mistake_in_rights_is_told_before_anything_is_read(tmp_path: Path):
+    workspace = films(tmp_path, "a.mp4", "deep/b.mp4")
+    (workspace.footage / "deep" / "rights.toml").write_text("ai_trainning = true\n")
+    with pytest.raises(RightsError, match="ai_trainning"):
+        ingest_folder(workspace, workspace.footage)
+    assert Catalog(workspace).footage() == []
