@@ -4,6 +4,7 @@ Runs in a child process under `workers`: the file may crash or hang the decoder.
 of any other file, and imports only what decoding needs.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -22,6 +23,7 @@ from lora_studio.video import colour
 
 _SHORTEST_SIDE = 32
 _FPS_RANGE = (1, 300)
+_BACK_S = 0.25  # so far a frame may be late: some cameras stamp carelessly
 _MOST_WAITING = 160  # frames, of 1.2 MB: more than the finder needs at 100 frames a second
 _FLAT = 'looks like log and its light stays untagged: say in a colour.toml beside it how it was recorded (space = "bt709" for none)'
 
@@ -66,7 +68,14 @@ def _read(path: Path, sha256: str, arguments: dict[str, Any], beat: workers.Beat
     space, cube, transform = _colour(stated, info, Path(arguments["cubes"]))
 
     def frames(start_s: float | None = None, end_s: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+        last_s = -math.inf
         for time_s, frame in video.iterate_frames(path, start_s, end_s, short_side=normalise.SHORT_SIDE, cube=cube):
+            if time_s < last_s - _BACK_S:
+                raise MediaError(
+                    f"{path.name}: its clock goes back from {last_s:.2f} s to {time_s:.2f} s, as where recordings were joined; "
+                    "take its parts in one by one"
+                )
+            last_s = max(last_s, time_s)
             beat(min(1.0, (time_s - info.start_s) / info.duration_s))
             yield time_s, frame
 

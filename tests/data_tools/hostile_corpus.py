@@ -72,6 +72,19 @@ def _size_changes(path: Path) -> None:
     path.write_bytes(b"".join(parts))
 
 
+def _joined(film: Film) -> Callable[[Path], None]:
+    """Two recordings, one after the other in one file, each with a clock that begins anew."""
+
+    def write(path: Path) -> None:
+        parts = []
+        for first in (10, 110):
+            replace(film, numbers=range(first, first + 48)).write(path)
+            parts.append(path.read_bytes())
+        path.write_bytes(b"".join(parts))
+
+    return write
+
+
 def _link_to_nothing(path: Path) -> None:
     path.symlink_to(path.with_name("gone.mp4"))
 
@@ -155,6 +168,8 @@ CORPUS: dict[str, Case] = {
     "cover_first.mp4": Case(_cover_first, words="^$"),
     "black.mp4": Case(Film(paint=_black).write, shown=lambda _time_s: 0, near=255.0),
     # what cannot be taken as it is
+    "joined.ts": _refused(_joined(Film(format="mpegts")), "its clock goes back"),
+    "joined.mpg": _refused(_joined(replace(MPEG2, pix_fmt="yuv420p", options={"b": "8M"}, format="mpeg")), "its clock goes back"),
     "size_changes.ts": _refused(_size_changes, "changes its size"),
     "tiny.mp4": _refused(Film(height=16, width=16).write, "16x16 is too small"),
     "no_time.h264": _refused(Film(format="h264").write, "no times"),
