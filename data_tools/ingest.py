@@ -75,8 +75,16 @@ def ingest_folder(
     Raises:
         FootageError: no such folder, no video file in it, or a colour.toml in it is wrong.
         RightsError: a rights.toml in it is wrong.
+        WorkspaceError: another ingest is at work in the workspace.
     """
-    folder = Path(os.path.abspath(folder.expanduser()))
+    busy = f"another ingest is at work in {workspace.root}: wait for it, or share the work by --shard and merge"
+    with files.only_one(workspace.catalog / ".ingest.lock", busy):
+        return _ingest(workspace, Path(os.path.abspath(folder.expanduser())), num_workers, shard, run, retry=retry)
+
+
+def _ingest(
+    workspace: Workspace, folder: Path, num_workers: int | None, shard: tuple[int, int], run: workers.Run, *, retry: bool
+) -> Ledger:
     paths = [path for path in find_videos(workspace, folder) if in_shard(path, folder, shard)]
     catalog = Catalog(workspace)
     remember_folder(workspace, folder)

@@ -14,6 +14,11 @@ from typing import Any
 
 from lora_studio.errors import WorkspaceError
 
+try:
+    import fcntl
+except ImportError:  # not on Windows: nothing is locked there
+    fcntl = None
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -54,6 +59,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old)
     else:
         os.replace(temporary, path)
+
+
+@contextmanager
+def only_one(path: Path, busy: str) -> Iterator[None]:
+    """Holds the lock file `path` while the block runs; however a process ends, its lock ends with it.
+
+    Raises:
+        WorkspaceError: another process holds it; its words are `busy`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise WorkspaceError(busy) from None
+        yield
 
 
 def _sync(path: Path) -> None:

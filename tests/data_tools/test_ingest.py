@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -226,3 +228,19 @@ def test_a_mistake_in_rights_is_told_before_anything_is_read(tmp_path: Path):
     with pytest.raises(RightsError, match="ai_trainning"):
         ingest_folder(workspace, workspace.footage)
     assert Catalog(workspace).footage() == []
+
+
+def test_two_at_once_are_refused(tmp_path: Path):
+    workspace = films(tmp_path, "a.mp4", "b.mp4")
+
+    def meddling(*arguments: Any) -> Iterator[workers.Outcome]:
+        other = subprocess.run(
+            [sys.executable, "-m", "data_tools", "ingest", workspace.root, workspace.footage], capture_output=True, text=True
+        )
+        assert other.returncode == 1
+        assert "another ingest is at work" in other.stderr
+        yield from workers.run_supervised(*arguments)
+
+    ingest_folder(workspace, workspace.footage, run=meddling)
+    assert verdicts(workspace) == {"a.mp4": "usable", "b.mp4": "usable"}
+    assert ingest_folder(workspace, workspace.footage).num_new == 0
