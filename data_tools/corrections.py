@@ -2,10 +2,12 @@
 
 `corrections.jsonl` in the workspace, a line for each statement, oldest first:
 
-    {"at": "2026-11-26T10:00:00+00:00", "by": "Ana Berg", "shots": ["4be1..."], "axis": "light.key", "value": "low", "undoes": null}
+    {"at": "2026-11-26T10:00:00+00:00", "by": "Ana Berg", "shots": ["4be1..."], "axis": "light.key", "value": "low",
+     "undoes": null, "renames": {}}
 
 A later statement of the same shot and axis replaces an earlier one; "" takes it back; `unknown` says that nobody can tell. A
-line with `undoes` N makes line N count no more. The book is read each time, so a statement survives every re-run of every step.
+line with `undoes` N makes line N count no more. A line with `renames` hands what was said so far of one shot to another: the same
+part of the same file, in other colours. The book is read each time, so a statement survives every re-run of every step.
 """
 
 import json
@@ -37,6 +39,7 @@ class Correction(Record):
     axis: str = ""
     value: str = ""
     undoes: int | None = Field(default=None, ge=0)  # the number of a line, from 0
+    renames: dict[str, str] = Field(default_factory=dict)  # shot id of before -> of now
 
 
 def read_corrections(workspace: Workspace) -> list[Correction]:
@@ -83,30 +86,49 @@ def write_correction(workspace: Workspace, shots: Sequence[str], axis: str, valu
 
 
 def undo_correction(workspace: Workspace, by: str, at: datetime) -> Correction | None:
-    """Makes the last statement that still counts count no more, and returns it; None where there is none."""
+    """Makes the last statement that still counts count no more; returns it with today's shot ids, None if there is none."""
     book = read_corrections(workspace)
     standing = _standing(book)
     if not standing:
         return None
     _write(workspace, {"undoes": standing[-1]}, by, at)
-    return book[standing[-1]]
+    undone = book[standing[-1]]
+    for line in book[standing[-1] + 1 :]:
+        undone = undone.model_copy(update={"shots": tuple(line.renames.get(shot, shot) for shot in undone.shots)})
+    return undone
+
+
+def carry_over(workspace: Workspace, renames: dict[str, str], at: datetime) -> None:
+    """Hands what people said of shots to those that take their place, by id; nothing is written where nothing was said.
+
+    Raises:
+        WorkspaceError: a line of the book is damaged.
+    """
+    said = said_by_people(read_corrections(workspace))
+    spoken_of = {old: new for old, new in renames.items() if old in said}
+    if spoken_of:
+        _write(workspace, {"renames": spoken_of}, "ingest", at)
 
 
 def said_by_people(book: Sequence[Correction]) -> Said:
     """What counts now."""
     found: Said = {}
-    for number in _standing(book):
-        for shot in book[number].shots:
+    standing = set(_standing(book))
+    for number, line in enumerate(book):
+        for old, new in line.renames.items():
+            found[new] = found.get(new, {}) | found.pop(old, {})
+        for shot in line.shots if number in standing else ():
             words = found.setdefault(shot, {})
-            words.pop(book[number].axis, None)
-            if book[number].value:
-                words[book[number].axis] = book[number].value
+            words.pop(line.axis, None)
+            if line.value:
+                words[line.axis] = line.value
     return {shot: words for shot, words in found.items() if words}
 
 
 def _standing(book: Sequence[Correction]) -> list[int]:
+    """The numbers of the statements that nobody undid."""
     undone = {line.undoes for line in book if line.undoes is not None}
-    return [number for number, line in enumerate(book) if line.undoes is None and number not in undone]
+    return [number for number, line in enumerate(book) if line.axis and number not in undone]
 
 
 def _write(workspace: Workspace, told: dict[str, object], by: str, at: datetime) -> Correction:

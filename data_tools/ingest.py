@@ -8,6 +8,7 @@ import logging
 import os
 import unicodedata
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from data_tools import workers
 from data_tools.beside import remember_folder
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.colour import ColourFinder
+from data_tools.corrections import carry_over
 from data_tools.rights import RightsFinder
 from lora_studio import files
 from lora_studio.errors import FootageError
@@ -249,10 +251,16 @@ def _judge(workspace: Workspace, new: _New, taken: dict[str, Footage], outcome: 
 
 
 def _put_new_shots(workspace: Workspace, catalog: Catalog, known: dict[str, Shot], found: list[Shot]) -> None:
-    """Notes the shots of one content; `known`, those noted of it so far by id, is kept in step."""
+    """Notes the shots of one content; `known`, those noted of it so far by id, is kept in step.
+
+    What people said of a shot is carried over to the one of the same span: in other colours it has another id.
+    """
     if not found:
         return
     ids = {shot.shot_id for shot in found}
+    before = {(shot.start_pts, shot.end_pts): shot.shot_id for shot in known.values() if shot.shot_id not in ids}
+    after = {(shot.start_pts, shot.end_pts): shot.shot_id for shot in found}
+    carry_over(workspace, {old: after[span] for span, old in before.items() if span in after}, datetime.now(UTC))
     catalog.put_shots([ShotRow(shot) for shot in found if shot.shot_id not in known])
     _drop_shots(workspace, catalog, [shot for shot_id, shot in known.items() if shot_id not in ids])
     known.clear()

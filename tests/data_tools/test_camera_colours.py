@@ -1,5 +1,6 @@
 """Log footage: suspected, stated, converted; and until then without tags of light."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hostile import FLOOR, Film, recorded
 from data_tools.beside import remember_folder
 from data_tools.catalog import Catalog
 from data_tools.colour import ColourFinder
+from data_tools.corrections import write_correction
 from data_tools.ingest import ingest_folder
 from data_tools.status import status_of
 from data_tools.tags import tag_shots
@@ -53,6 +55,7 @@ def test_log_is_suspected_then_stated(place: Workspace, tiny_vision_folder: Path
     first, tags = only_shot(place), only_shot(place).tags
     assert tags["light.key"].status == "unknown"
     assert tags["light.key"].scores["measured"], "what was measured is kept"
+    write_correction(place, [first.shot_id], "angle.scale", "close_up", "Ana", datetime(2026, 11, 30, tzinfo=UTC))
 
     state(place, 'space = "slog3cine"')
     assert "stated" in status_of(place)["next"]["ingest"]
@@ -64,6 +67,7 @@ def test_log_is_suspected_then_stated(place: Workspace, tiny_vision_folder: Path
     assert np.abs(floor_of(place) - grey).max() < 5
     tag_shots(place, tiny_vision_folder)
     assert only_shot(place).tags["light.key"].status != "unknown"
+    assert (only_shot(place).tags["angle.scale"].value, only_shot(place).tags["angle.scale"].source) == ("close_up", "human")
     assert ingest_folder(place, place.footage).num_new == 0
 
     state(place, 'space = "bt709"')

@@ -10,7 +10,7 @@ from test_tags import by_name
 from data_tools.build import build_dataset
 from data_tools.captions import caption_shots
 from data_tools.catalog import Catalog
-from data_tools.corrections import FILE, read_corrections, said_by_people, undo_correction, write_correction
+from data_tools.corrections import FILE, carry_over, read_corrections, said_by_people, undo_correction, write_correction
 from data_tools.coverage import cover
 from data_tools.review.desk import Desk
 from data_tools.tags import tag_shots
@@ -32,6 +32,23 @@ def say(desk: Desk, shot: str, axis: str, value: str, scope: str = "shot") -> di
 
 def on_screen(screen: dict, axis: str) -> dict:
     return next(one for one in screen["axes"] if one["axis"] == axis)
+
+
+def test_words_follow_a_shot_that_gets_another_name_and_back(workspace: Workspace):
+    write_correction(workspace, ["x", "z"], "light.key", "low", "Ana", NOW)
+    carry_over(workspace, {"x": "y", "silent": "other"}, NOW)
+    write_correction(workspace, ["y"], "content", "a red bottle", "Ana", NOW)
+    said = said_by_people(read_corrections(workspace))
+    assert said == {"y": {"light.key": "low", "content": "a red bottle"}, "z": {"light.key": "low"}}
+    carry_over(workspace, {"y": "x"}, NOW)
+    carry_over(workspace, {"y": "x"}, NOW)  # a run that was killed does it again
+    assert len(read_corrections(workspace)) == 4
+    assert said_by_people(read_corrections(workspace))["x"] == {"light.key": "low", "content": "a red bottle"}
+    undone = [undo_correction(workspace, "Bo", NOW) for _ in range(3)]
+    assert [None if one is None else (one.axis, one.shots) for one in undone] == [
+        ("content", ("x",)), ("light.key", ("x", "z")), None,
+    ]  # fmt: skip
+    assert said_by_people(read_corrections(workspace)) == {}
 
 
 def test_later_words_replace_earlier_ones_and_undo_goes_back_step_by_step(workspace: Workspace):
