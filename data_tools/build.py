@@ -88,7 +88,7 @@ def build_dataset(workspace: Workspace, base: Base, held_out: float = 0.2, today
     shots, footage = check_ready(workspace)
     reasons = leave_out(shots, footage, base.form, today or date.today())
     usable = [shot for shot in shots if shot.shot_id not in reasons]
-    _require_rights(workspace, shots, footage, reasons, today or date.today())
+    _require_rights(workspace, shots, footage, reasons)
     try:
         clips = plan_clips(usable, base.form, held_out)
     except FootageError:
@@ -148,16 +148,15 @@ def is_current(workspace: Workspace, plan_sha256: str) -> bool:
     return files.read_json(path).get("plan_sha256") == plan_sha256
 
 
-def _require_rights(
-    workspace: Workspace, shots: Sequence[Shot], footage: Sequence[Footage], reasons: dict[str, str], today: date
-) -> None:
+def _require_rights(workspace: Workspace, shots: Sequence[Shot], footage: Sequence[Footage], reasons: dict[str, str]) -> None:
     if not all(reasons.get(shot.shot_id, "").startswith(RIGHTS) for shot in shots):
         return
     (workspace.dataset / "manifest.json").unlink(missing_ok=True)  # what was built with rights since withdrawn is no dataset
     files.write_json(workspace.dataset / "ledger.json", balance(shots, footage, [], reasons, ""))
-    first = next(record for record in footage if record.status == "usable")
+    first = next(record for record in footage if record.status == "usable" and record.footage_id == shots[0].footage_id)
+    why = reasons[shots[0].shot_id].removeprefix(RIGHTS)
     raise RightsError(
-        f"none of the {len(shots)} shots may be trained on ({first.path}: {first.rights.objection(today)}): state owner and "
+        f"none of the {len(shots)} shots may be trained on ({first.path}: {why}): state owner and "
         f"ai_training = true under [rights] in {workspace.brand_file}, or in a rights.toml beside the footage"
     )
 

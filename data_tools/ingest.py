@@ -33,6 +33,7 @@ SUFFIXES = frozenset(
 )
 COPY = "the same file as "  # how the reason of a copy begins
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f} of {total} files [{elapsed}<{remaining}]"
+_IDENTITY = {"footage_id", "sha256", "path", "size_bytes", "mtime_ns", "colour_stated", "rights"}  # what every record has
 _HASHING_BYTES_PER_S = 20e6  # slower than any drive in use: how long a child may be silent over a large file
 
 
@@ -102,6 +103,7 @@ def _ingest(
         left_over.unlink()
     if new:
         _work_through(workspace, catalog, new, num_workers or workers.num_workers(), run)
+    _order_copies(workspace, catalog)
     stored = {workspace.relative(path) for path in paths}
     records = [record for record in catalog.footage() if record.path in stored]
     refreshed = [finder.refresh(record) for record in records]
@@ -216,6 +218,23 @@ def _work_through(workspace: Workspace, catalog: Catalog, new: dict[str, _New], 
                 _put_new_shots(workspace, catalog, known.setdefault(record.footage_id, {}), found)
             catalog.put_footage([record])
             progress(bar.n)
+
+
+def _order_copies(workspace: Workspace, catalog: Catalog) -> None:
+    """Of equal files that are there the first by path is the original, whichever was read first."""
+    equal: dict[str, list[Footage]] = {}
+    for record in catalog.footage():
+        if (record.status == "usable" or record.reason.startswith(COPY)) and is_unchanged(record, workspace.absolute(record.path)):
+            equal.setdefault(record.footage_id, []).append(record)
+    for records in equal.values():
+        first, original = min(records, key=lambda one: one.path), next((one for one in records if one.status == "usable"), None)
+        if original is None or first is original or first.colour_stated != original.colour_stated:
+            continue
+        new = original.model_copy(update=first.model_dump(include=_IDENTITY - {"rights"}) | {"rights": first.rights})
+        reason = f"{COPY}{first.path}"
+        copies = [Footage(**{key: getattr(one, key) for key in _IDENTITY}, status="quarantined", reason=reason)
+                  for one in records if one is not first]  # fmt: skip
+        catalog.put_footage([new, *copies])
 
 
 def key_of(stated: dict[str, Any]) -> str:

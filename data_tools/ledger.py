@@ -15,11 +15,14 @@ RIGHTS = "rights: "  # how the reasons that are about rights begin
 
 
 def leave_out(shots: Sequence[Shot], footage: Sequence[Footage], form: ClipFormat, today: date) -> dict[str, str]:
-    """Why each shot that cannot be used is left out, by shot id."""
-    rights = {record.footage_id: record.rights for record in footage if record.status == "usable"}
+    """Why each shot that cannot be used is left out, by shot id. What the rights of one of equal files forbid is forbidden."""
+    objections: dict[str, str] = {}  # footage id -> the first one by path
+    for record in sorted(footage, key=lambda one: one.path):
+        if (said := record.rights.objection(today)) is not None:
+            objections.setdefault(record.footage_id, said if record.status == "usable" else f"{said} (stated for {record.path})")
     reasons = {}
     for shot in shots:
-        objection = rights[shot.footage_id].objection(today)
+        objection = objections.get(shot.footage_id)
         if objection is not None:
             reasons[shot.shot_id] = f"{RIGHTS}{objection}"
         elif shot.flags.get("black", 0.0) > _BLACK:

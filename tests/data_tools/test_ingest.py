@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from drawing import BRAND, cut_film
 
 from data_tools import workers
 from data_tools.catalog import Catalog
+from data_tools.clips import ClipFormat
 from data_tools.ingest import find_videos, ingest_folder
+from data_tools.ledger import leave_out
 from lora_studio import video
 from lora_studio.brand import save_brand
 from lora_studio.errors import FootageError, RightsError
@@ -244,3 +247,28 @@ def test_two_at_once_are_refused(tmp_path: Path):
     ingest_folder(workspace, workspace.footage, run=meddling)
     assert verdicts(workspace) == {"a.mp4": "usable", "b.mp4": "usable"}
     assert ingest_folder(workspace, workspace.footage).num_new == 0
+
+
+@pytest.mark.parametrize("first", ["a/x.mp4", "b/x.mp4"])
+def test_of_equal_files_the_first_by_path_counts_and_every_word_on_rights(tmp_path: Path, first: str):
+    workspace = films(tmp_path, "a/x.mp4", "c.mp4")
+    (workspace.footage / "b").mkdir()
+    shutil.copy2(workspace.footage / "a/x.mp4", workspace.footage / "b/x.mp4")
+    (workspace.footage / "b/rights.toml").write_text('owner = "Somebody"\nai_training = false\n')
+
+    def ordered(job: Any, tasks: Sequence[workers.Task], *rest: Any) -> Iterator[workers.Outcome]:
+        for task in sorted(tasks, key=lambda one: not one.key.endswith(first)):
+            yield from workers.run_supervised(job, [task], 1)
+
+    ingest_folder(workspace, workspace.footage, run=ordered)
+    assert verdicts(workspace) == {"a/x.mp4": "usable", "b/x.mp4": "quarantined", "c.mp4": "usable"}
+    records = Catalog(workspace).footage()
+    assert [record.reason for record in records if record.reason] == ["the same file as footage/a/x.mp4"]
+    assert all(record.codec == "h264" for record in records if record.status == "usable")
+    assert ingest_folder(workspace, workspace.footage).num_new == 0
+    shots = [row.shot for row in Catalog(workspace).shots()]
+    reasons = leave_out(shots, records, ClipFormat(num_frames=9, fps=12.0, height=128, width=192), date(2026, 11, 30))
+    (left_out,) = [shot for shot in shots if shot.shot_id in reasons]
+    assert left_out.footage_id == next(record.footage_id for record in records if record.path == "footage/a/x.mp4")
+    assert reasons[left_out.shot_id].startswith("rights: ")
+    assert reasons[left_out.shot_id].endswith("(stated for footage/b/x.mp4)")
