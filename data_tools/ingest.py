@@ -33,7 +33,7 @@ SUFFIXES = frozenset(
 )
 COPY = "the same file as "  # how the reason of a copy begins
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f} of {total} files [{elapsed}<{remaining}]"
-_IDENTITY = {"footage_id", "sha256", "path", "size_bytes", "mtime_ns", "colour_stated", "rights"}  # what every record has
+_IDENTITY = {"footage_id", "sha256", "path", "size_bytes", "mtime_ns", "colour_stated", "rights"}
 _HASHING_BYTES_PER_S = 20e6  # slower than any drive in use: how long a child may be silent over a large file
 
 
@@ -230,11 +230,15 @@ def _order_copies(workspace: Workspace, catalog: Catalog) -> None:
         first, original = min(records, key=lambda one: one.path), next((one for one in records if one.status == "usable"), None)
         if original is None or first is original or first.colour_stated != original.colour_stated:
             continue
-        new = original.model_copy(update=first.model_dump(include=_IDENTITY - {"rights"}) | {"rights": first.rights})
-        reason = f"{COPY}{first.path}"
-        copies = [Footage(**{key: getattr(one, key) for key in _IDENTITY}, status="quarantined", reason=reason)
-                  for one in records if one is not first]  # fmt: skip
-        catalog.put_footage([new, *copies])
+        copies = [
+            Footage(**_identity(one), status="quarantined", reason=f"{COPY}{first.path}") for one in records if one is not first
+        ]
+        catalog.put_footage([original.model_copy(update=_identity(first)), *copies])
+
+
+def _identity(record: Footage) -> dict[str, Any]:
+    """What every record has, usable or not."""
+    return {key: getattr(record, key) for key in _IDENTITY}
 
 
 def key_of(stated: dict[str, Any]) -> str:
