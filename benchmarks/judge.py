@@ -52,8 +52,8 @@ JUDGE: Final = RESULTS / "judge.safetensors"
 AXES: Final = {
     "shape": tuple(SHAPES),
     "colour": tuple(NAMED),
-    "angle": taxonomy.values("angle.vertical"),
-    "light": taxonomy.values("light.direction"),
+    "angle": tuple(taxonomy.AXES_V1["angle.vertical"]),
+    "light": tuple(taxonomy.AXES_V1["light.direction"]),
 }
 _MIRRORED: Final = ("shape", "colour", "angle")  # the same in the mirror
 _TRUTH: Final = {"shape": "shape", "colour": "body"}

@@ -73,12 +73,16 @@ def draw_shot(number: int, word: str) -> np.ndarray:
     return np.stack(frames)
 
 
-def told(frames: np.ndarray, folder: Path) -> str | None:
-    """What is measured of them, as a clip."""
+def told(frames: np.ndarray, folder: Path) -> tuple[str | None, str | None]:
+    """The movement and the steadiness that are measured of them, as a clip."""
     clip = folder / "shot.mp4"
     write_video(clip, frames, FPS)
     arguments = {"path": str(clip), "duration_s": len(frames) / FPS, "places": LOOKED_AT, "short_side": HEIGHT}
-    scores = measure_shot(arguments, lambda share: None)["scores"].get("angle.movement", {})
+    scores = measure_shot(arguments, lambda share: None)["scores"]
+    return _answer(scores.get("angle.movement", {})), _answer(scores.get("angle.steadiness", {}))
+
+
+def _answer(scores: dict[str, float]) -> str | None:
     best = max(scores, key=lambda word: scores[word]) if scores else None
     return best if best is not None and scores[best] >= MIN_CONFIDENCE else None
 
@@ -89,15 +93,18 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=300)
     options = parser.parse_args()
     words = list(WAYS)
-    answers: Counter = Counter()
+    answers, steady = Counter(), Counter()
     with tempfile.TemporaryDirectory() as folder:
         for number in tqdm(range(options.shots), desc="moves", unit="shot"):
             word = words[number % len(words)]
-            answers[word, told(draw_shot(number, word), Path(folder))] += 1
+            movement, steadiness = told(draw_shot(number, word), Path(folder))
+            answers[word, movement] += 1
+            steady[{"static": "locked", "handheld": "handheld"}.get(word, "smooth"), steadiness] += 1
     by_word = {word: summarise(Counter({pair: n for pair, n in answers.items() if pair[0] == word})) for word in words}
-    result = {"shots": options.shots, "speeds": SPEEDS, "shakes": SHAKES, "movement": summarise(answers), "by word": by_word}
+    told_right = {"movement": summarise(answers), "steadiness": summarise(steady)}
+    result = {"shots": options.shots, "speeds": SPEEDS, "shakes": SHAKES, **told_right, "by word": by_word}
     write_json(RESULT, result)
-    for name, row in {"all": result["movement"], **result["by word"]}.items():
+    for name, row in {**told_right, **by_word}.items():
         print(f"{name:12}{row['shots']:5} shots  answered {row['answered']:.0%}  right {row['right'] or 0:.1%}  {row['wrong']}")
 
 

@@ -19,7 +19,8 @@ _MIN_STILL_INLIERS = 0.93  # over half a second: a slow orbit has less
 _MIN_SHIFT_INLIERS = 0.9  # of a pan or a tilt: the parallax of an orbit has less
 _LEAST_SURE = 0.6  # less, and a face that moves before a dark wall was taken for a tilt
 _STILL = 1.0  # percent of the frame's side per second
-_SHAKY = 2.0  # percent per second
+_HANDHELD, _SHAKY = 2.0, 12.0  # percent per second
+_SHAKE_OCTAVES = 0.25  # over which one word gives way to the next
 _ZOOM_WEIGHT = 0.35  # a zoom of 1 %/s shifts the average pixel by about this much of 1 % of the width
 _TURN_WEIGHT = 0.6  # the same for a turn of 1 degree per second
 _SMOOTHING_S = 0.6
@@ -41,10 +42,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Movement:
-    """Measures by name and, when a movement could be measured, a score for each value of `angle.movement` named."""
+    """Measures by name and, when a movement could be measured, a score for each value of `angle.movement` and `angle.steadiness`
+    named."""
 
     measures: dict[str, float]
     scores: dict[str, float]
+    steadiness: dict[str, float]
 
 
 def track(frames: Iterable[tuple[float, np.ndarray]]) -> list[Step]:
@@ -100,7 +103,7 @@ def measure_movement(steps: list[Step], wide_steps: list[Step]) -> Movement:
             second its parallax shows, and `static` is not claimed.
     """
     if len(steps) < 3:
-        return Movement({}, {})
+        return Movement({}, {}, {})
     times = np.array([step.time_s for step in steps])
     paths = {name: np.array([getattr(step, name) for step in steps]) for name in ("right", "down", "zoom", "turn")}
     drift = {name: float(np.median(path)) for name, path in paths.items()}
@@ -118,7 +121,24 @@ def measure_movement(steps: list[Step], wide_steps: list[Step]) -> Movement:
         scores = scores if measures["still_inliers"] >= _MIN_STILL_INLIERS else {}
     if named.startswith(("pan", "tilt")) and inliers < _MIN_SHIFT_INLIERS:
         scores = {}
-    return Movement({name: round(value, 4) for name, value in measures.items()}, scores)
+    steadiness = steadiness_scores(scores, shake) if inliers >= _MIN_INLIERS else {}
+    return Movement({name: round(value, 4) for name, value in measures.items()}, scores, steadiness)
+
+
+def steadiness_scores(movement: dict[str, float], shake: float) -> dict[str, float]:
+    """How steady the camera is: held by hand from a shake of 2 % of the side a second, shaky from 12 %.
+
+    A steady one is locked where it is known to stand and smooth where it is known to move; else nothing is said.
+
+    Args:
+        movement: the scores of `angle.movement`; may be empty.
+        shake: percent of the frame's side per second.
+    """
+    held, shaky = (float(1 / (1 + np.exp(-np.log2(max(shake, 1e-3) / limit) / _SHAKE_OCTAVES))) for limit in (_HANDHELD, _SHAKY))
+    named = max(movement, key=lambda value: movement[value]) if movement else ""
+    steady = {"static": "locked", "handheld": "", "": ""}.get(named, "smooth")
+    scores = {"handheld": held * (1 - shaky), "shaky": held * shaky} | ({steady: 1 - held} if steady else {})
+    return {value: round(score, 4) for value, score in scores.items()} if max(scores.values()) >= _LEAST_SURE else {}
 
 
 def _unsteady(times: np.ndarray, path: np.ndarray) -> np.ndarray:
@@ -136,7 +156,7 @@ def _movement_scores(drift: dict[str, float], shake: float, inliers: float) -> d
         "tilt_up" if drift["down"] > 0 else "tilt_down": abs(drift["down"]),
         "dolly_in" if drift["zoom"] > 0 else "dolly_out": abs(drift["zoom"]) * _ZOOM_WEIGHT,
     }
-    strengths["handheld"] = shake if shake > _SHAKY else 0.0
+    strengths["handheld"] = shake if shake > _HANDHELD else 0.0
     strengths["static"] = _STILL
     weights = {value: strength**2 for value, strength in strengths.items()}  # of two movements the stronger one is named
     total = sum(weights.values()) + (_TURN_WEIGHT * drift["turn"]) ** 2  # a roll has no word: it only takes away certainty

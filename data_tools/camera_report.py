@@ -18,7 +18,7 @@ from pathlib import Path
 from data_tools.beside import folders_above, taken_in_folders
 from lora_studio.errors import FootageError
 from lora_studio.records import Footage, Shot
-from lora_studio.taxonomy import AXES, UNKNOWN
+from lora_studio.taxonomy import AXES, UNKNOWN, allowed, is_value
 from lora_studio.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -111,8 +111,8 @@ def _row(place: str, cells: dict[str, str | None]) -> Row:
         raise FootageError(f"{place}: more cells than columns: put text with commas into double quotes")
     words = {axis: cell.strip() for axis in AXES if (cell := cells.get(axis)) and cell.strip() not in ("", UNKNOWN)}
     for axis, word in words.items():
-        if word not in AXES[axis]:
-            raise FootageError(f"{place}: {axis} must be one of {', '.join(AXES[axis])}, or empty, got {word!r}")
+        if not is_value(axis, word):
+            raise FootageError(f"{place}: {axis} must be empty or {allowed(axis)}; got {word!r}")
     text = (cells["start_s"] or "0").strip()
     try:
         start_s = float(text)

@@ -1,10 +1,12 @@
 """Captions, long and short, composed from tags: the same shot always gets the same words. Knows words; opens no video.
 
 The trigger stands first in both texts and in the first sentence, because the model is shown either text, or the first
-sentence alone. A tag is said only when its sources leave no doubt: a wrong word teaches a wrong control.
+sentence alone. A tag is said only when its sources leave no doubt: a wrong word teaches a wrong control. How light looks is left
+out where it is the same in all of the footage: what words never tell apart is what the trigger comes to mean.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from data_tools.catalog import Catalog
@@ -13,14 +15,22 @@ from data_tools.fusion import sure_value
 from lora_studio.brand import Brand, load_brand
 from lora_studio.errors import FootageError
 from lora_studio.records import Shot, Tag
-from lora_studio.taxonomy import UNKNOWN, phrase, values
+from lora_studio.taxonomy import AXES_V1, UNKNOWN, parts, phrase
 from lora_studio.workspace import Workspace
 
 _OPENINGS = ("{trigger}, {scale} of {content}", "{trigger}, {content}, {scale}", "{trigger}, {scale}, {content}")
-_LIGHT_AXES = ("light.direction", "light.quality", "light.key", "light.contrast", "light.temperature")
-_TILTED = {"angle.dutch": ("yes",)}  # a level horizon goes without saying
-_FRAME_AXES = ("angle.vertical", "angle.view", "angle.dutch")
+_LIGHT_AXES = (
+    "light.direction", "light.quality", "light.key", "light.contrast", "light.temperature", "light.rim", "light.silhouette",
+    "light.time",
+)  # fmt: skip
+_SAID = {  # all else goes without saying: a level horizon, a smooth move
+    "angle.dutch": ("yes",), "angle.over_the_shoulder": ("yes",), "light.rim": ("yes",), "light.silhouette": ("yes",),
+    "angle.steadiness": ("handheld", "shaky"),
+}  # fmt: skip
+_FRAME_AXES = ("angle.vertical", "angle.view", "angle.dutch", "angle.over_the_shoulder")
 _ASKED_ANEW = ("angle.vertical", "light.direction")
+_LOOK_AXES = ("light.quality", "light.key", "light.contrast", "light.temperature", "light.time")  # a brand may own one of these
+_CONSTANT_SCENES = 8  # fewer tell nothing of a brand
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class Captioning:
     num_shots: int
     num_changed: int
     doubtful: dict[str, int]  # what is wrong with words that people or reports gave, and in how many shots; used all the same
+    constant: dict[str, str]  # axes whose value is the brand's own and is left to the trigger
 
 
 def caption_shots(workspace: Workspace) -> Captioning:
@@ -44,23 +55,42 @@ def caption_shots(workspace: Workspace) -> Captioning:
         raise FootageError(f"no shots in {workspace.root}: take footage in first with `data-tools ingest {workspace.root} FOLDER`")
     if not any(row.shot.tags for row in rows):
         raise FootageError(f"no shot is tagged: run `data-tools tag {workspace.root}` first, captions are made of tags")
-    changed = catalog.put_shots([replace(row, shot=captioned(row.shot, brand)) for row in rows])
+    constant = constants_of([row.shot for row in rows])
+    changed = catalog.put_shots([replace(row, shot=captioned(row.shot, brand, constant)) for row in rows])
     catalog.compact()
     doubtful: dict[str, int] = {}
     for fault in (fault for row in rows if row.shot.content for fault in faults_of(row.shot.content, brand.trigger)):
         doubtful[fault] = doubtful.get(fault, 0) + 1
-    return Captioning(len(rows), changed, doubtful)
+    return Captioning(len(rows), changed, doubtful, constant)
 
 
-def captioned(shot: Shot, brand: Brand) -> Shot:
-    """The shot with its two captions."""
+def constants_of(shots: Sequence[Shot]) -> dict[str, str]:
+    """How the light looks in all of a library: axis -> value, of the axes that are sure in every scene, and the same in all.
+
+    Fewer than eight scenes have no constants.
+    """
+    scenes = {shot.scene or shot.shot_id for shot in shots}
+    if len(scenes) < _CONSTANT_SCENES:
+        return {}
+    found = {axis: {sure_value(shot.tags.get(axis)) for shot in shots} for axis in _LOOK_AXES}
+    return {axis: next(iter(values)) for axis, values in found.items() if len(values) == 1 and UNKNOWN not in values}
+
+
+def captioned(shot: Shot, brand: Brand, constant: Mapping[str, str]) -> Shot:
+    """The shot with its two captions.
+
+    Args:
+        shot: one with tags.
+        brand: whose trigger stands first.
+        constant: of `constants_of` the library; these are not said.
+    """
     opening = _opening(shot, brand)
     direction = _said(shot, "light.direction")
     short = ", ".join(part for part in (opening, _said(shot, "angle.vertical"), direction) if part) + "."
     first = ", ".join(part for part in (opening, *(_said(shot, axis) for axis in _FRAME_AXES)) if part)
-    lights = [said for axis in _LIGHT_AXES if (said := _said(shot, axis))]
+    lights = [said for axis in _LIGHT_AXES if axis not in constant and (said := _said(shot, axis))]
     turn = _choice(shot.shot_id, "light", len(lights)) if lights else 0
-    sentences = [first, ", ".join(lights[turn:] + lights[:turn]), _said(shot, "angle.movement")]
+    sentences = [first, ", ".join(lights[turn:] + lights[:turn]), _moves(shot)]
     long = " ".join(f"{text[0].upper() if index else text[0]}{text[1:]}." for index, text in enumerate(sentences) if text)
     return shot.model_copy(update={"caption_long": long, "caption_short": short})
 
@@ -73,9 +103,9 @@ def other_caption(shot: Shot, brand: Brand, clip_id: str) -> str:
     """
     tags = dict(shot.tags)
     for axis in _ASKED_ANEW:
-        others = [value for value in values(axis) if value != sure_value(shot.tags.get(axis))]
+        others = [value for value in AXES_V1[axis] if value not in parts(sure_value(shot.tags.get(axis)))]
         tags[axis] = Tag(value=others[_choice(clip_id, axis, len(others))], status="single")
-    return captioned(shot.model_copy(update={"tags": tags}), brand).caption_short.removeprefix(f"{brand.trigger}, ")
+    return captioned(shot.model_copy(update={"tags": tags}), brand, {}).caption_short.removeprefix(f"{brand.trigger}, ")
 
 
 def _opening(shot: Shot, brand: Brand) -> str:
@@ -89,9 +119,16 @@ def _opening(shot: Shot, brand: Brand) -> str:
 
 def _said(shot: Shot, axis: str) -> str:
     value = sure_value(shot.tags.get(axis))
-    if value == UNKNOWN or value not in _TILTED.get(axis, (value,)):
+    if value == UNKNOWN or value not in _SAID.get(axis, (value,)):
         return ""
     return phrase(axis, value)
+
+
+def _moves(shot: Shot) -> str:
+    """How the camera moves, and whether it is held by hand where the movement itself does not say so."""
+    movement, steadiness = _said(shot, "angle.movement"), _said(shot, "angle.steadiness")
+    is_told = not movement or "handheld" in parts(sure_value(shot.tags.get("angle.movement")))
+    return movement if is_told or not steadiness else f"{movement}, {steadiness}"
 
 
 def _choice(shot_id: str, what: str, num: int) -> int:

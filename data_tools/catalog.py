@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from lora_studio.errors import WorkspaceError
 from lora_studio.records import Footage, Shot
+from lora_studio.taxonomy import parts
 from lora_studio.workspace import Workspace
 
 _FIELDS = [
@@ -124,7 +125,7 @@ class Catalog:
             self._make_room_for_vectors(width)
         plain = []
         for row in rows:
-            words = [f"{axis}={tag.value}" for axis, tag in sorted(row.shot.tags.items())]
+            words = [f"{axis}={word}" for axis, tag in sorted(row.shot.tags.items()) for word in parts(tag.value)]
             entry = _row(row.shot.shot_id, row.shot, words, row.keys) | {"words": row.shot.content.lower()}
             if row.vector is not None:
                 entry["vector"] = np.asarray(row.vector, dtype=np.float32).tolist()

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from lora_studio.taxonomy import AXES
+from lora_studio.taxonomy import AXES_V1
 
 MOST_WORDS: Final = 40
 _FEWEST_FOR_LOOPS: Final = 6
@@ -84,8 +84,8 @@ def _named(rule: re.Pattern[str], text: str) -> str:
         return found[0].lower()
     if rule is _MOOD:
         return ""
-    axes = [axis for axis in AXES if axis.startswith("angle." if rule is _CAMERA else "light.")]
-    phrases = (phrase for axis in axes for said in AXES[axis].values() for phrase in said)
+    axes = [axis for axis in AXES_V1 if axis.startswith("angle." if rule is _CAMERA else "light.")]  # "at night" may be said
+    phrases = (phrase for axis in axes for said in AXES_V1[axis].values() for phrase in said)
     return next((phrase for phrase in phrases if phrase in text.lower()), "")
 
 

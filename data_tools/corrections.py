@@ -5,9 +5,10 @@
     {"at": "2026-11-26T10:00:00+00:00", "by": "Ana Berg", "shots": ["4be1..."], "axis": "light.key", "value": "low",
      "undoes": null, "renames": {}}
 
-A later statement of the same shot and axis replaces an earlier one; "" takes it back; `unknown` says that nobody can tell. A
-line with `undoes` N makes line N count no more. A line with `renames` hands what was said so far of one shot to another: the same
-part of the same file, in other colours. The book is read each time, so a statement survives every re-run of every step.
+A later statement of the same shot and axis replaces an earlier one; "" takes it back; `unknown` says that nobody can tell, `na`
+that it does not apply. A line with `undoes` N makes line N count no more. A line with `renames` hands what was said so far of one
+shot to another: the same part of the same file, in other colours. The book is read each time, so a statement survives every
+re-run of every step.
 """
 
 import json
@@ -20,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from lora_studio.errors import FootageError, WorkspaceError
 from lora_studio.records import Record
-from lora_studio.taxonomy import AXES, UNKNOWN
+from lora_studio.taxonomy import AXES, allowed, is_value
 from lora_studio.workspace import Workspace
 
 FILE: Final = "corrections.jsonl"
@@ -67,7 +68,8 @@ def write_correction(workspace: Workspace, shots: Sequence[str], axis: str, valu
         workspace: of the shots.
         shots: their ids.
         axis: one of the taxonomy, or "content".
-        value: of that axis, `unknown`, or "" to take back what was said; for "content" one line of words.
+        value: of that axis, several joined by + where it has several, `unknown`, `na`, or "" to take back what was said; for
+            "content" one line of words.
         by: who says it.
         at: when, with a time zone.
 
@@ -80,8 +82,8 @@ def write_correction(workspace: Workspace, shots: Sequence[str], axis: str, valu
             raise FootageError(f"content has {len(value)} characters: at most {MOST_WORDS} fit a caption")
     elif axis not in AXES:
         raise FootageError(f"there is no axis {axis!r}: it is one of {', '.join([*AXES, CONTENT])}")
-    elif value not in ("", UNKNOWN, *AXES[axis]):
-        raise FootageError(f"{axis} cannot be {value!r}: it is one of {', '.join([*AXES[axis], UNKNOWN])}")
+    elif value and not is_value(axis, value):
+        raise FootageError(f"{axis} cannot be {value!r}: it is {allowed(axis)}")
     return _write(workspace, {"shots": tuple(shots), "axis": axis, "value": value}, by, at)
 
 

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from data_tools.catalog import Catalog
-from data_tools.fusion import sure_value
+from data_tools.fusion import main_value
 from lora_studio import files
 from lora_studio.errors import FootageError
 from lora_studio.records import Shot, Tag
@@ -159,7 +159,7 @@ def _values(axis: str) -> list[str]:
 
 
 def _value(shot: Shot, axis: str) -> str:
-    value = sure_value(shot.tags.get(axis))
+    value = main_value(shot.tags.get(axis))
     return COARSE_SCALE.get(value, value) if axis == "angle.scale" else value
 
 

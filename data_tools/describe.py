@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from data_tools.captions import captioned
+from data_tools.captions import captioned, constants_of
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.content import collapsed, faults_of
 from data_tools.tags import with_statements
@@ -76,7 +76,8 @@ def describe_shots(workspace: Workspace, folder: Path, load: Callable[[Path], De
         shot = row.shot.model_copy(update={"described_content": "" if faults else words, "described_fault": "; ".join(faults)})
         catalog.put_shots([replace(row, shot=shot, keys={**row.keys, "described": _key(row, model_key)})])
     renewed = with_statements(workspace, catalog, catalog.shots())
-    catalog.put_shots([replace(r, shot=captioned(r.shot, brand)) if r.shot.caption_long else r for r in renewed])
+    constant = constants_of([row.shot for row in renewed])
+    catalog.put_shots([replace(r, shot=captioned(r.shot, brand, constant)) if r.shot.caption_long else r for r in renewed])
     left_out: dict[str, int] = {}
     for row in renewed:
         if row.shot.described_fault:

@@ -47,7 +47,8 @@ def measure_shot(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any
     found = light.measure_light(np.stack(looked_at))
     movement = camera.measure_movement(camera.track(_beating(frames, beat)), camera.track(frames[::_WIDE_GAP]))
     rolls = [camera.measure_roll(frame) for frame in looked_at]
-    scores = {**found.scores, "angle.movement": movement.scores, "angle.dutch": camera.dutch_scores(rolls)}
+    scores = {**found.scores, "angle.movement": movement.scores, "angle.steadiness": movement.steadiness,
+              "angle.dutch": camera.dutch_scores(rolls)}  # fmt: skip
     told = [roll for roll in rolls if roll is not None]
     roll = {"roll_degrees": float(np.median(told))} if told else {}
     return {

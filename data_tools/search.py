@@ -20,7 +20,7 @@ from data_tools.catalog import Catalog
 from data_tools.tags import LoadVision, usable_vision_folder
 from lora_studio.errors import FootageError
 from lora_studio.records import Footage, Shot
-from lora_studio.taxonomy import AXES, UNKNOWN
+from lora_studio.taxonomy import AXES, NA, UNKNOWN
 from lora_studio.workspace import Workspace
 
 # what people call the values beside the phrases of the taxonomy: axis -> value -> names
@@ -36,8 +36,11 @@ NICKNAMES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "angle.dutch": {"yes": ("dutch", "dutch angle")},
     "angle.movement": {
         "static": ("static", "locked off"), "dolly_in": ("push in",), "dolly_out": ("pull out",), "arc": ("orbit",),
-        "handheld": ("handheld",),
+        "handheld": ("handheld",), "zoom_in": ("zoom in",), "zoom_out": ("zoom out",), "tracking": ("tracking shot",),
     },
+    "angle.insert": {"yes": ("insert",)},
+    "angle.over_the_shoulder": {"yes": ("over the shoulder", "ots")},
+    "angle.steadiness": {"locked": ("locked", "tripod"), "shaky": ("shaky",)},
     "light.key": {"low": ("low key", "dark"), "high": ("high key", "bright")},
     "light.direction": {
         "back": ("backlit", "back light"), "top": ("top light",), "front": ("front light",), "under": ("under light",),
@@ -45,6 +48,8 @@ NICKNAMES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "light.quality": {"hard": ("hard light",), "soft": ("soft light",)},
     "light.temperature": {"warm": ("warm",), "cool": ("cool",)},
+    "light.rim": {"yes": ("rim light", "rim")},
+    "light.silhouette": {"yes": ("silhouette",)},
 }  # fmt: skip
 
 
@@ -132,8 +137,8 @@ def to_rows(hits: Sequence[Hit], footage: Sequence[Footage]) -> list[dict[str, A
 def _tag_of(part: str) -> tuple[str, str] | None:
     axis, is_pair, value = (text.strip() for text in part.partition("="))
     if is_pair:
-        if value not in (*AXES.get(axis, ()), UNKNOWN) or axis not in AXES:
-            allowed = f"one of {', '.join((*AXES[axis], UNKNOWN))}" if axis in AXES else f"an axis is one of {', '.join(AXES)}"
+        if axis not in AXES or value not in (*AXES[axis], NA, UNKNOWN):
+            allowed = f"one of {', '.join((*AXES[axis], NA, UNKNOWN))}" if axis in AXES else f"an axis is one of {', '.join(AXES)}"
             raise FootageError(f"{part!r} names no tag: {allowed}")
         return axis, value
     return _phrases().get(_plain(part))

@@ -23,12 +23,12 @@ from data_tools.scenes import group_scenes
 from lora_studio import files
 from lora_studio.errors import FootageError, ModelError
 from lora_studio.records import Shot, Tag
-from lora_studio.taxonomy import AXES, UNKNOWN
+from lora_studio.taxonomy import AXES, AXES_V1, NA, UNKNOWN, Phrases, parts
 from lora_studio.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-MEASURED_VERSION = 6  # of `measure`: part of every content key
+MEASURED_VERSION = 7  # of `measure`: part of every content key
 LOOKED_AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # where in a shot single frames are looked at
 
 LoadVision = Callable[[Path], zero_shot.ImageTextModel]
@@ -84,7 +84,9 @@ def tag_shots(
     _part_into_scenes(catalog)
     if folder is None:
         catalog.put_shots([replace(row, shot=_with_scores(row.shot, "clip", {})) for row in catalog.shots()])
-    num_looked_at = _look(workspace, catalog, loading.result(), model_key, library, asked=asked) if loading is not None else 0
+    taught = AXES_V1 if folder == _shipped_folder() else AXES
+    words = taught if asked else None
+    num_looked_at = _look(workspace, catalog, loading.result(), model_key, library, words) if loading is not None else 0
     rows, learned = _learn(with_statements(workspace, catalog, catalog.shots()))
     num_changed = catalog.put_shots(with_statements(workspace, catalog, rows))
     catalog.compact()
@@ -155,7 +157,7 @@ def usable_vision_folder(folder: Path | None) -> Path | None:
     Raises:
         ModelError: the given one is no folder, or none with a model.
     """
-    shipped = Path(str(resources.files("lora_studio"))) / "assets" / "nova_nano" / "open_clip"  # find_model would import torch
+    shipped = _shipped_folder()
     if folder is None or (folder == Path("nano") and not folder.is_dir()):
         if shipped.is_dir():
             return shipped
@@ -166,6 +168,10 @@ def usable_vision_folder(folder: Path | None) -> Path | None:
     if not any(folder.glob("open_clip_*")):
         raise ModelError(f"--vision {folder}: no open_clip model in it (open_clip_config.json, open_clip_model.safetensors)")
     return folder
+
+
+def _shipped_folder() -> Path:
+    return Path(str(resources.files("lora_studio"))) / "assets" / "nova_nano" / "open_clip"  # find_model would import torch
 
 
 def vision_key(folder: Path) -> str:
@@ -179,14 +185,14 @@ def _library_key(rows: list[ShotRow], model_key: str, *, asked: bool) -> str:
 
 
 def _look(
-    workspace: Workspace, catalog: Catalog, model: zero_shot.ImageTextModel, model_key: str, library: str, *, asked: bool
+    workspace: Workspace, catalog: Catalog, model: zero_shot.ImageTextModel, model_key: str, library: str, words: Phrases | None
 ) -> int:
     rows = catalog.shots()
     if not model.knows_colours:
         logger.warning("the vision model does not know red from blue: it was never trained, and its answers are left out")
     rows, num_looked_at = _embed(workspace, catalog, rows, model, model_key)
     vectors = np.stack([row.vector for row in rows if row.vector is not None])
-    scores = zero_shot.score_shots(model, vectors) if asked else [{} for _ in vectors]
+    scores = zero_shot.score_shots(model, vectors, words) if words is not None else [{} for _ in vectors]
     scored = [
         replace(row, shot=_with_scores(row.shot, "clip", found), keys={**row.keys, "scored": library})
         for row, found in zip(rows, scores, strict=True)
@@ -223,7 +229,7 @@ def _learn(rows: list[ShotRow]) -> tuple[list[ShotRow], dict[str, probe.Learned]
     """The rows with what the probes say, and how well each was learned from what people and reports state."""
     seen = [row for row in rows if row.vector is not None]
     learned = {}
-    for axis in zero_shot.LOOKED_AXES:
+    for axis in zero_shot.SEEN_AXES:
         found = probe.learn([_example(row, axis) for row in seen])
         if found is not None:
             learned[axis] = found
@@ -240,7 +246,8 @@ def _example(row: ShotRow, axis: str) -> probe.Example:
     stated = next((max(said[source]) for source in fusion.STATED if said.get(source)), None)
     looked = said.get("clip")
     best = max(looked, key=lambda value: looked[value]) if looked else None
-    return probe.Example(row.vector, row.shot.scene or row.shot.shot_id, None if stated == UNKNOWN else stated, best)
+    told = None if stated in (None, UNKNOWN, NA) else parts(stated)[0]
+    return probe.Example(row.vector, row.shot.scene or row.shot.shot_id, told, best)
 
 
 def _with_scores(shot: Shot, source: fusion.Source, found: dict[str, dict[str, float]]) -> Shot:

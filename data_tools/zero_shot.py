@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from lora_studio import files
-from lora_studio.taxonomy import AXES, TAXONOMY_VERSION
+from lora_studio.taxonomy import AXES, TAXONOMY_VERSION, Phrases
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TEMPLATES = ("{}", "a film still, {}", "a frame from a commercial, {}", "cinematography: {}")
-LOOKED_AXES = tuple(axis for axis in AXES if axis not in ("angle.movement", "angle.dutch"))  # one frame shows no movement
+SEEN_AXES = tuple(axis for axis in AXES if axis not in ("angle.movement", "angle.steadiness", "angle.dutch"))  # in one frame
+# a yes or no is not asked: compared with the library's mean, every rare thing would be true of half of all shots
+LOOKED_AXES = tuple(axis for axis in SEEN_AXES if set(AXES[axis]) != {"yes", "no"})
 
 
 class ImageTextModel(Protocol):
@@ -40,12 +42,13 @@ def embed_shot(model: ImageTextModel, frames: np.ndarray) -> np.ndarray:
     return model.embed_images(frames).float().mean(dim=0).numpy()
 
 
-def score_shots(model: ImageTextModel, vectors: np.ndarray) -> list[dict[str, dict[str, float]]]:
+def score_shots(model: ImageTextModel, vectors: np.ndarray, words: Phrases = AXES) -> list[dict[str, dict[str, float]]]:
     """Scores every shot of a library on every axis that a single frame can show.
 
     Args:
         model: the model the vectors came from.
         vectors: (S, D), one per shot of the whole library.
+        words: the axes and words that the model was taught.
 
     Returns:
         For each shot, axis -> value -> probability; empty when the model fails the colour cards (it was never trained).
@@ -53,17 +56,17 @@ def score_shots(model: ImageTextModel, vectors: np.ndarray) -> list[dict[str, di
     if not model.knows_colours:
         return [{} for _ in vectors]
     found: list[dict[str, dict[str, float]]] = [{} for _ in vectors]
-    for axis in LOOKED_AXES:
-        logits = model.logit_scale * vectors @ _class_vectors(model, axis).T  # (S, values)
+    for axis in (axis for axis in LOOKED_AXES if axis in words):
+        logits = model.logit_scale * vectors @ _class_vectors(model, words[axis]).T  # (S, values)
         probabilities = _softmax(logits - logits.mean(axis=0))
         for scores, row in zip(found, probabilities, strict=True):
-            scores[axis] = {value: round(float(p), 4) for value, p in zip(AXES[axis], row, strict=True)}
+            scores[axis] = {value: round(float(p), 4) for value, p in zip(words[axis], row, strict=True)}
     return found
 
 
-def _class_vectors(model: ImageTextModel, axis: str) -> np.ndarray:
+def _class_vectors(model: ImageTextModel, said: dict[str, tuple[str, ...]]) -> np.ndarray:
     rows = []
-    for phrases in AXES[axis].values():
+    for phrases in said.values():
         texts = [template.format(phrase) for phrase in phrases for template in TEMPLATES]
         mean = model.embed_texts(texts).float().mean(dim=0).numpy()
         rows.append(mean / np.linalg.norm(mean))

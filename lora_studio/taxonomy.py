@@ -1,16 +1,23 @@
-"""The closed vocabulary of camera angle and lighting (version 1). Only words: no measuring, no model.
+"""The closed vocabulary of camera angle and lighting (version 2). Only words: no measuring, no model.
 
-Ids are never reused or renamed. Every axis also has `unknown` (no source is sure, or sources disagree).
-Scale follows MovieShots and CineScale; roll ("dutch") is an axis of its own and not an alternative to high and low.
+Ids are never reused or renamed; a version adds words. Every axis also has `unknown` (no source is sure, or sources disagree) and
+`na` (does not apply: there is no subject to be seen from behind). On the axes in `SEVERAL` more than one word may hold at once;
+they are joined by "+", the main one first: `side_left+back`. Scale follows MovieShots and CineScale; roll ("dutch") is an axis
+of its own and not an alternative to high and low; steadiness stands beside movement, as in CameraBench.
 """
 
 from typing import Final
 
-TAXONOMY_VERSION: Final = 1
+TAXONOMY_VERSION: Final = 2
 UNKNOWN: Final = "unknown"
+NA: Final = "na"
+SEVERAL: Final = ("angle.movement", "light.direction")
 
+Phrases = dict[str, dict[str, tuple[str, ...]]]
+
+# Version 1: what the virtual stage shows, and all that nova-nano was taught.
 # axis -> value -> phrases that say the value in plain words (the first one is used in captions, all in zero-shot tagging)
-AXES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+AXES_V1: Final[Phrases] = {
     "angle.scale": {
         "extreme_wide": ("an extreme wide shot", "a tiny subject far away in a vast place", "a wide establishing shot of a place"),
         "wide": ("a wide shot", "the whole subject with much space around it", "a full view of the subject and its surroundings"),
@@ -77,25 +84,86 @@ AXES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
 }
 
+_SINCE_V2: Final[Phrases] = {
+    "angle.movement": {
+        "zoom_in": ("the lens zooms in",),
+        "zoom_out": ("the lens zooms out",),
+        "truck_left": ("the camera moves sideways to the left",),
+        "truck_right": ("the camera moves sideways to the right",),
+        "pedestal_up": ("the camera rises",),
+        "pedestal_down": ("the camera sinks",),
+        "roll": ("the camera rolls",),
+        "tracking": ("the camera follows the subject",),
+    },
+    "angle.steadiness": {
+        "locked": ("with a locked camera", "the camera stands on a tripod"),
+        "smooth": ("in a smooth move", "the camera glides steadily"),
+        "handheld": ("from the hand", "the camera sways slightly"),
+        "shaky": ("shakily", "the camera shakes"),
+    },
+    "angle.insert": {
+        "yes": ("an insert shot", "an object alone without people", "a cutaway to a thing"),
+        "no": ("a shot with people", "a person is in the picture"),
+    },
+    "angle.over_the_shoulder": {
+        "yes": ("over a shoulder", "seen past a person's shoulder"),
+        "no": ("with nobody in front of the camera",),
+    },
+    "light.quality": {"mixed": ("hard and soft light together", "hard light with a soft fill")},
+    "light.temperature": {"mixed": ("warm and cool light together", "light of two colours")},
+    "light.rim": {
+        "yes": ("with a rim of light", "a thin bright contour around the subject"),
+        "no": ("without a rim of light",),
+    },
+    "light.silhouette": {
+        "yes": ("in silhouette", "a dark shape before a bright background"),
+        "no": ("with detail in the subject",),
+    },
+    "light.time": {
+        "day": ("by day", "in daylight"),
+        "golden_hour": ("at golden hour", "at sunset or sunrise"),
+        "blue_hour": ("at blue hour", "at dusk or dawn"),
+        "night": ("at night", "in the dark of night"),
+        "interior": ("indoors", "inside a room or a studio"),
+    },
+}
+AXES: Final[Phrases] = {axis: AXES_V1.get(axis, {}) | _SINCE_V2.get(axis, {}) for axis in (*AXES_V1, *_SINCE_V2)}
+
 # Coarse shot sizes for the coverage table.
 COARSE_SCALE: Final[dict[str, str]] = {
-    "extreme_wide": "wide", "wide": "wide",
-    "medium_wide": "medium", "medium": "medium",
-    "medium_close_up": "close", "close_up": "close",
+    "extreme_wide": "wide",
+    "wide": "wide",
+    "medium_wide": "medium",
+    "medium": "medium",
+    "medium_close_up": "close",
+    "close_up": "close",
     "extreme_close_up": "detail",
 }
 
 
-def values(axis: str) -> tuple[str, ...]:
-    """The values of an axis, without `unknown`.
+def parts(value: str) -> tuple[str, ...]:
+    """The words of a value, the main one first: "side_left+back" -> ("side_left", "back")."""
+    return tuple(value.split("+"))
+
+
+def is_value(axis: str, value: str) -> bool:
+    """Whether a value may be stated of an axis: one of its words, several where the axis has several, `unknown` or `na`."""
+    words = parts(value)
+    if axis not in AXES or len(set(words)) < len(words):
+        return False
+    return value in (UNKNOWN, NA) or (all(word in AXES[axis] for word in words) and (len(words) == 1 or axis in SEVERAL))
+
+
+def allowed(axis: str) -> str:
+    """What may be stated of an axis, in words."""
+    joined = ", or several joined by +" if axis in SEVERAL else ""
+    return f"one of {', '.join((*AXES[axis], NA, UNKNOWN))}{joined}"
+
+
+def phrase(axis: str, value: str) -> str:
+    """How captions say a value.
 
     Raises:
-        KeyError: no such axis.
+        KeyError: no such axis, or no such word on it.
     """
-    return tuple(AXES[axis])
-
-
-def phrase(axis: str, value: str, variant: int = 0) -> str:
-    """One way to say a value in a caption; `variant` wraps around the phrases there are."""
-    phrases = AXES[axis][value]
-    return phrases[variant % len(phrases)]
+    return " and ".join(AXES[axis][word][0] for word in parts(value))

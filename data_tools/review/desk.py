@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import cv2
 
-from data_tools.captions import captioned
+from data_tools.captions import captioned, constants_of
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.corrections import CONTENT, read_corrections, said_by_people, undo_correction, write_correction
 from data_tools.fusion import ORDER, sure_value
@@ -23,7 +23,7 @@ from lora_studio.brand import load_brand
 from lora_studio.errors import FootageError, LoraStudioError
 from lora_studio.records import Shot, Tag
 from lora_studio.review.media import Media
-from lora_studio.taxonomy import AXES, UNKNOWN
+from lora_studio.taxonomy import AXES, NA, SEVERAL, UNKNOWN
 from lora_studio.workspace import Workspace
 
 Screen = dict[str, Any]
@@ -139,9 +139,11 @@ class Desk:
         return shot_id if shot_id in undone.shots else undone.shots[0], f"Undone for {_count(len(undone.shots))}: {what}."
 
     def _renew(self, catalog: Catalog, rows: list[ShotRow]) -> None:
-        brand = load_brand(self._workspace)
-        renewed = with_statements(self._workspace, catalog, rows)
-        catalog.put_shots([replace(r, shot=captioned(r.shot, brand)) if r.shot.caption_long else r for r in renewed])
+        brand, before = load_brand(self._workspace), {row.shot.shot_id: row for row in catalog.shots()}
+        after = before | {row.shot.shot_id: row for row in with_statements(self._workspace, catalog, rows)}
+        constant, was_constant = (constants_of([row.shot for row in shots.values()]) for shots in (after, before))
+        touched = after.values() if constant != was_constant else [after[row.shot.shot_id] for row in rows]
+        catalog.put_shots([replace(r, shot=captioned(r.shot, brand, constant)) if r.shot.caption_long else r for r in touched])
 
     def _within(self, rows: dict[str, ShotRow], shot: Shot, scope: str) -> list[ShotRow]:
         if scope == "shot":
@@ -168,12 +170,13 @@ def _axis(axis: str, tag: Tag, said: str) -> Screen:
     sources = [source for source in ORDER if tag.scores.get(source)]
     return {
         "axis": axis,
-        "name": axis.replace(".", " "),
-        "value": sure_value(tag),
+        "name": axis.replace(".", " ").replace("_", " "),
+        "value": NA if tag.value == NA else sure_value(tag),
         "status": tag.status,
         "said": said,
         "sources": [_source(_WHO[source], tag.scores[source]) for source in sources],
-        "choices": [*AXES[axis], UNKNOWN],
+        "choices": [*AXES[axis], NA, UNKNOWN],
+        "several": axis in SEVERAL,
     }
 
 

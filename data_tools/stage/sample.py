@@ -1,4 +1,4 @@
-"""Draws scenes: a value for every axis of the taxonomy, then numbers that make it so. Renders nothing.
+"""Draws scenes: a value for every axis of the taxonomy's first version, then numbers that make it so. Renders nothing.
 
 Each axis is drawn evenly over its values (a tilted horizon is rarer) unless it is pinned; numbers stay clear of the borders
 between values, so that what `describe` says of a drawn scene is never a close call.
@@ -26,7 +26,7 @@ from data_tools.stage.scene import (
     looks_down,
 )
 from data_tools.stage.shapes import SHAPES
-from lora_studio import taxonomy
+from lora_studio.taxonomy import AXES_V1
 
 Item = TypeVar("Item")
 
@@ -103,7 +103,7 @@ class Draw:
 
 def draw_words(draw: Draw, pins: Mapping[str, str]) -> dict[str, str]:
     """A value for each axis that fits the others; `pins` as in `sample_scene`."""
-    drawn = {axis: draw.one(taxonomy.values(axis)) for axis in taxonomy.AXES}  # always all of them: pins shift no other draw
+    drawn = {axis: draw.one(tuple(words)) for axis, words in AXES_V1.items()}  # always all of them: pins shift no other draw
     drawn["angle.dutch"] = "yes" if draw.chance(0.08) else "no"
     words = drawn | dict(pins)
     if words["angle.vertical"] == "overhead":

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lora_studio.errors import TrainingError
-from lora_studio.taxonomy import AXES
+from lora_studio.taxonomy import AXES_V1
 
 LESSONS_A_FILE: Final = 256
 NAMES_A_COLOUR: Final = 12
@@ -159,5 +159,5 @@ def compose_caption(content: str, tags: dict[str, str], chance: random.Random) -
 
 
 def _say(axis: str, tags: dict[str, str], chance: random.Random) -> str:
-    phrases = AXES[axis][tags[axis]]
+    phrases = AXES_V1[axis][tags[axis]]
     return phrases[0] if chance.random() < 0.7 else chance.choice(phrases)

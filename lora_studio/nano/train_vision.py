@@ -23,13 +23,13 @@ from lora_studio.nano import sizes
 from lora_studio.nano.build import write_weights
 from lora_studio.nano.lessons import Lessons, as_pixels, mirrored, parts_of
 from lora_studio.nano.progress import Course, Progress, read_course
-from lora_studio.taxonomy import AXES
+from lora_studio.taxonomy import AXES_V1
 from lora_studio.vision import COLOUR_CARDS
 
 _CARDS: Final = 16  # every so many pictures one is a plain colour
 _STRAY: Final = 18  # how far a card's channels stray from the named colour, of 255
 _TEMPLATES: Final = ("{}", "{}", "a photo, {}", "a film still, {}", "a frame from a commercial, {}", "cinematography: {}")
-_SEEN_AXES: Final = tuple(axis for axis in AXES if axis != "angle.movement")  # one frame shows no movement
+_SEEN_AXES: Final = tuple(axis for axis in AXES_V1 if axis != "angle.movement")  # one frame shows no movement
 
 Facts = dict[str, str]
 
@@ -58,7 +58,7 @@ def claim(facts: Facts, chance: random.Random) -> tuple[Facts, str]:
     if subject and chance.random() < 0.35:
         told = []
     words = [subject] if subject else []
-    words += [chance.choice(AXES[axis][facts[axis]]) for axis in told]
+    words += [chance.choice(AXES_V1[axis][facts[axis]]) for axis in told]
     return {**things, **{axis: facts[axis] for axis in told}}, chance.choice(_TEMPLATES).format(", ".join(words))
 
 

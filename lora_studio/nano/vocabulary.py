@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from lora_studio import files
 from lora_studio.nano.sizes import CLIP_CONTEXT, VOCABULARY
-from lora_studio.taxonomy import AXES
+from lora_studio.taxonomy import AXES_V1
 
 _END = "<|endoftext|>"
 _COLOURS = (
@@ -34,7 +34,7 @@ _PLAIN = (
 
 def sentences() -> Iterator[str]:
     """Every word and phrase the tokenizers should know well."""
-    for phrases in itertools.chain.from_iterable(axis.values() for axis in AXES.values()):
+    for phrases in itertools.chain.from_iterable(axis.values() for axis in AXES_V1.values()):
         for phrase in phrases:
             yield from (phrase, f" {phrase}", f", {phrase}") * 8
     surfaces = _SURFACES.split()

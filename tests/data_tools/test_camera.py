@@ -35,6 +35,7 @@ def test_moves_have_names_and_rates(drawn: dict[str, float], word: str, measure:
     assert best(found.scores) == word
     assert found.scores[word] > 0.6
     assert found.measures[measure] == pytest.approx(rate, abs=0.4)
+    assert best(found.steadiness) == ("smooth" if drawn else "locked")
 
 
 def test_a_roll_is_measured_and_has_no_name():
@@ -43,11 +44,22 @@ def test_a_roll_is_measured_and_has_no_name():
     assert max(found.scores.values(), default=0) < 0.5
 
 
-def test_shaking_is_handheld():
+@pytest.mark.parametrize(("reach", "word"), [(1, "handheld"), (5, "shaky")])
+def test_shaking_is_handheld_and_much_of_it_shaky(reach: int, word: str):
     wide = move(texture(2), 1, height=160, width=260)[0]
-    steps = np.random.default_rng(0).integers(-5, 6, (24, 2))
+    steps = np.random.default_rng(0).integers(-reach, reach + 1, (24, 2))
     frames = np.stack([wide[8 + y : 152 + y, 10 + x : 250 + x] for y, x in steps])
-    assert best(measured(frames).scores) == "handheld"
+    found = measured(frames)
+    assert best(found.scores) == "handheld"
+    assert best(found.steadiness) == word
+
+
+def test_a_pan_from_the_hand_is_a_pan_and_handheld():
+    wide = move(texture(2), 1, height=160, width=400)[0]
+    steps = np.random.default_rng(0).integers(-1, 2, (24, 2))
+    frames = np.stack([wide[8 + y : 152 + y, 2 + 5 * n + x : 242 + 5 * n + x] for n, (y, x) in enumerate(steps)])
+    found = measured(frames)
+    assert (best(found.scores), best(found.steadiness)) == ("pan_right", "handheld")
 
 
 def test_a_subject_that_fills_the_frame_is_no_camera_move():

@@ -49,7 +49,7 @@ def test_unknown_names_are_reported_and_left_out(workspace: Workspace, caplog: p
     [
         ("file,start_s,angle.size\na.mp4,0,wide\n", r"line 1: unknown column 'angle\.size'; allowed are file, start_s, content, "),
         ("file,angle.scale\na.mp4,wide\n", "line 1: column start_s is missing"),
-        ("file,start_s,angle.scale\na.mp4,0,wide\na.mp4,2,huge\n", r"line 3: angle\.scale must be one of extreme_wide, .* 'huge'"),
+        ("file,start_s,angle.scale\na.mp4,0,wide\na.mp4,2,huge\n", r"line 3: angle\.scale must be empty or one of .* 'huge'"),
         ("file,start_s\na.mp4,soon\n", "line 2: start_s must be seconds from the start of the file, got 'soon'"),
         ("file,start_s,content\na.mp4,0,a cup, red\n", "line 2: more cells than columns"),
     ],

@@ -48,6 +48,18 @@ def _use(page, workspace: Workspace) -> None:
     page.get_by_text("what was said of angle.movement is taken back").wait_for()
     assert by_name(workspace)["pan0"].shot.tags["angle.movement"].value == "pan_right"
 
+    light = page.locator('[data-axis="light.direction"]')
+    light.get_by_role("button", name="side left").click()
+    page.get_by_text("light.direction is side_left.").wait_for()
+    light.get_by_role("button", name="back", exact=True).click(modifiers=["Shift"])
+    page.get_by_text("light.direction is side_left+back.").wait_for()
+    assert light.locator('[aria-pressed="true"]').count() == 2
+    light.get_by_role("button", name="side left").click(modifiers=["Shift"])
+    page.get_by_text("light.direction is back.").wait_for()
+    page.keyboard.press("-")
+    page.get_by_text("light.direction is na.").wait_for()
+    page.keyboard.press("Backspace")
+    page.get_by_text("what was said of light.direction is taken back").wait_for()
     page.locator('[data-axis="light.quality"]').get_by_role("button", name="soft").click()
     page.get_by_text("Saved for 1 shot: light.quality is soft.").wait_for()
     page.get_by_label("What is in the picture").fill(HOSTILE)

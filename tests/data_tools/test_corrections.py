@@ -7,12 +7,14 @@ import pytest
 from test_build import Plain
 from test_tags import by_name
 
+from data_tools import captions
 from data_tools.build import build_dataset
 from data_tools.captions import caption_shots
 from data_tools.catalog import Catalog
 from data_tools.corrections import FILE, carry_over, read_corrections, said_by_people, undo_correction, write_correction
 from data_tools.coverage import cover
 from data_tools.review.desk import Desk
+from data_tools.search import search
 from data_tools.tags import tag_shots
 from lora_studio.errors import FootageError, WorkspaceError
 from lora_studio.review.media import Media
@@ -68,7 +70,7 @@ def test_later_words_replace_earlier_ones_and_undo_goes_back_step_by_step(worksp
 
 @pytest.mark.parametrize(("axis", "value", "by", "told"), [
     ("light.kee", "low", "Ana", "there is no axis 'light.kee': it is one of angle.scale"),
-    ("light.key", "dark", "Ana", "light.key cannot be 'dark': it is one of high, mid, low, unknown"),
+    ("light.key", "dark", "Ana", "light.key cannot be 'dark': it is one of high, mid, low, na, unknown"),
     ("content", "x" * 301, "Ana", "content has 301 characters: at most 300"),
     ("light.key", "low", " ", "needs the name of who makes it"),
 ])  # fmt: skip
@@ -174,6 +176,33 @@ def test_bulk_words_reach_a_whole_file_and_one_undo_takes_all_back(workspace: Wo
     assert screen["notice"] == "Undone for 2 shots: light.quality soft."
     assert {name: row.shot for name, row in by_name(workspace).items()} == {name: row.shot for name, row in before.items()}
     assert desk.act({"do": "undo", "shot": ""})["notice"] == "There is nothing to undo."
+
+
+def test_several_words_are_found_by_each_and_counted_by_the_first(workspace: Workspace):
+    shot_id = by_name(workspace)["pan0"].shot.shot_id
+    screen = say(desk_of(workspace), shot_id, "light.direction", "back+top")
+    assert on_screen(screen, "light.direction")["value"] == "back+top"
+    assert "lit from behind and lit from above" in screen["caption"].lower()
+    for query in ("backlit", "top light"):
+        assert [hit.shot.shot_id for hit in search(workspace, query)] == [shot_id]
+    counted = cover(workspace, "light.direction", "light.key")
+    assert (counted.margin(row="back"), counted.margin(row="top")) == (1, 0)
+    for value in ("back+back", "back+unknown", "back+dark", "back+"):
+        assert "Not saved: light.direction cannot be" in say(desk_of(workspace), shot_id, "light.direction", value)["notice"]
+    assert "or several joined by +" in say(desk_of(workspace), shot_id, "light.direction", "left")["notice"]
+    assert "Not saved" in say(desk_of(workspace), shot_id, "light.key", "low+high")["notice"]
+
+
+def test_a_word_that_ends_a_constant_writes_every_caption_anew(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(captions, "_CONSTANT_SCENES", 2)
+    desk, names = desk_of(workspace), by_name(workspace)
+    for row in names.values():
+        say(desk, row.shot.shot_id, "light.quality", "soft")
+    assert not any("soft light" in row.shot.caption_long.lower() for row in by_name(workspace).values())
+    say(desk, names["pan0"].shot.shot_id, "light.quality", "hard")
+    said = [row.shot.caption_long.lower() for name, row in by_name(workspace).items() if name != "pan0"]
+    assert all("soft light" in text for text in said)
+    assert caption_shots(workspace).num_changed == 0
 
 
 def test_nobody_can_tell_is_a_statement(workspace: Workspace):

@@ -34,6 +34,20 @@ def test_pixels_do_not_doubt_an_orbit():
     assert (tag.value, tag.status) == ("arc", "single")
 
 
+@pytest.mark.parametrize(
+    ("measured", "status"), [("pan_left", "agree"), ("tilt_up", "agree"), ("dolly_in", "conflict"), ("static", "conflict")]
+)
+def test_of_several_words_each_may_be_agreed_to(measured: str, status: str):
+    tag = fuse({"metadata": stated("metadata", "pan_left+tilt_up"), "measured": {measured: 0.9}})
+    assert (tag.value, tag.status) == ("pan_left+tilt_up", status)
+    assert fuse({"metadata": stated("metadata", "truck_left+tilt_up"), "measured": {"pan_left": 0.9}}).status == "single"
+
+
+def test_what_does_not_apply_is_settled_and_used_nowhere():
+    tag = fuse({"human": stated("human", "na"), "clip": HIGH})
+    assert (tag.value, tag.status, sure_value(tag)) == ("na", "single", "unknown")
+
+
 def test_only_undoubted_values_are_used():
     assert sure_value(fuse({"measured": LOW})) == "low"
     assert sure_value(fuse({"measured": LOW, "clip": HIGH})) == "unknown"

@@ -47,7 +47,7 @@ def test_every_phrase_and_nickname_means_one_thing():
 
 
 @pytest.mark.parametrize(("query", "told"), [
-    ("light.key=dark", "'light.key=dark' names no tag: one of high, mid, low, unknown"),
+    ("light.key=dark", "'light.key=dark' names no tag: one of high, mid, low, na, unknown"),
     ("light.kee=low", "'light.kee=low' names no tag: an axis is one of angle.scale"),
     ("low angle, high angle", "angle.vertical cannot be both low and high: ask twice"),
     ("", "nothing was asked for"),

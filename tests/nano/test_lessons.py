@@ -16,7 +16,7 @@ from data_tools.stage.sample import BODIES
 from data_tools.stage.scene import describe
 from lora_studio.errors import FootageError, TrainingError
 from lora_studio.nano.lessons import NAMES_A_COLOUR, Lessons, as_pixels, compose_caption, draw_name, draw_support, mirrored
-from lora_studio.taxonomy import AXES
+from lora_studio.taxonomy import AXES_V1
 
 
 def test_lessons_never_show_a_brand_of_the_proof() -> None:
@@ -126,8 +126,8 @@ def test_angles_are_known_by_their_own_words(angle: str, said: str, left: str) -
 
 def test_captions_say_only_what_is_true() -> None:
     truth, chance = rendered.lesson("clips", 5).truth, random.Random(0)
-    right = [phrase for axis, values in AXES.items() for phrase in values[truth["tags"][axis]]]
-    wrong = [phrase for axis, values in AXES.items() for value, phrases in values.items() if truth["tags"][axis] != value
+    right = [phrase for axis, values in AXES_V1.items() for phrase in values[truth["tags"][axis]]]
+    wrong = [phrase for axis, values in AXES_V1.items() for value, phrases in values.items() if truth["tags"][axis] != value
              for phrase in phrases if not any(phrase in said for said in right)]  # fmt: skip
     assert "the camera pans left" in wrong
     captions = [compose_caption(truth["content"], truth["tags"], chance) for _ in range(300)]

@@ -3,7 +3,7 @@
 import {el, emptyState, onKeys} from '/ui/dom.js';
 
 const KEYS = [
-    ['\u2190 \u2192', 'shot'], ['\u2191 \u2193', 'axis'], ['1\u20139', 'choose'], ['0', 'nobody can tell'], ['\u232b', 'take back'],
+    ['\u2190 \u2192', 'shot'], ['\u2191 \u2193', 'axis'], ['1\u20139', 'choose'], ['\u21e7 click', 'also'], ['-', 'does not apply'], ['0', 'nobody can tell'], ['\u232b', 'take back'],
     ['S', 'how far'], ['U', 'undo'], ['Space', 'play'],
 ];
 
@@ -31,8 +31,9 @@ export function mount(root, {send}) {
         if (key === 'ArrowDown') return () => choose(row + 1);
         if (key === 'ArrowUp') return () => choose(row - 1);
         if (key === 'Backspace') return axis.said ? () => say(axis.axis, '') : () => {};
+        if (key === '-') return () => say(axis.axis, axis.choices.at(-2));
         if (key === '0') return () => say(axis.axis, axis.choices.at(-1));
-        if (/^[1-9]$/.test(key)) return Number(key) < axis.choices.length ? () => say(axis.axis, axis.choices[key - 1]) : () => {};
+        if (/^[1-9]$/.test(key)) return Number(key) < axis.choices.length - 1 ? () => say(axis.axis, axis.choices[key - 1]) : () => {};
         if (key.toLowerCase() === 'u') return undo;
         if (key.toLowerCase() === 's') return nextScope;
         if (key === ' ') return play;
@@ -128,16 +129,27 @@ export function mount(root, {send}) {
 
     function axisRow(axis, number) {
         const words = axis.choices.map((value, place) => {
-            const isLast = place === axis.choices.length - 1;
-            const text = isLast ? 'nobody can tell' : value.replaceAll('_', ' ');
-            return el('button', {type: 'button', class: axis.said === value ? 'said' : null, 'aria-pressed': `${axis.value === value}`, 'data-word': `${axis.axis} ${place}`,
-                onclick: () => { row = number; say(axis.axis, value); }}, el('kbd', {'aria-hidden': 'true'}, isLast ? '0' : `${place + 1}`), text);
+            const fromEnd = axis.choices.length - place;
+            const text = {1: 'nobody can tell', 2: 'does not apply'}[fromEnd] ?? value.replaceAll('_', ' ');
+            const key = {1: '0', 2: '-'}[fromEnd] ?? (place < 9 ? `${place + 1}` : '');
+            return el('button', {type: 'button', class: axis.said.split('+').includes(value) ? 'said' : null,
+                'aria-pressed': `${axis.value.split('+').includes(value)}`, 'data-word': `${axis.axis} ${place}`,
+                onclick: (event) => { row = number; say(axis.axis, event.shiftKey ? joined(axis, value, fromEnd) : value); }},
+                key ? el('kbd', {'aria-hidden': 'true'}, key) : null, text);
         });
         const back = el('button', {type: 'button', class: 'quiet', onclick: () => say(axis.axis, '')}, 'take back');
         return el('div', {class: `axis ${axis.status}`, role: 'group', 'aria-label': axis.name, 'data-axis': axis.axis},
             el('div', {class: 'name'}, el('b', {}, axis.name), axis.status === 'conflict' ? el('span', {class: 'badge'}, 'conflict') : null,
                 el('small', {}, axis.sources.join(' \u00b7 ') || 'no source says anything'), axis.said ? back : null),
             el('div', {class: 'words'}, ...words));
+    }
+
+    /** What a person says of an axis with one word more, or less; a word alone where the axis has but one. */
+    function joined(axis, word, fromEnd) {
+        const ends = axis.choices.slice(-2);
+        if (!axis.several || fromEnd <= 2 || !axis.said || ends.includes(axis.said)) return word;
+        const words = axis.said.split('+');
+        return (words.includes(word) ? words.filter((one) => one !== word) : [...words, word]).join('+');
     }
 
     function content(value) {
