@@ -229,6 +229,8 @@ def caption(workspace: Place) -> None:
     done = caption_shots(place)
     for fault, number in sorted(done.doubtful.items()):
         print(f"look again: the words for {number} shots are used as they are, but {fault}")
+    if done.num_stated:
+        print(f"{done.num_stated} captions are those of the .txt files beside the footage")
     for axis, value in done.constant.items():
         print(f"{axis} is {value} in every shot: captions leave it out, and the trigger will mean it too")
     print(f"{done.num_shots} shots: " + (f"{done.num_changed} captions written" if done.num_changed else "nothing to do"))

@@ -6,12 +6,14 @@ out where it is the same in all of the footage: what words never tell apart is w
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from data_tools.catalog import Catalog
 from data_tools.content import faults_of
 from data_tools.fusion import sure_value
+from data_tools.sidecars import with_sidecars
 from lora_studio.brand import Brand, load_brand
 from lora_studio.errors import FootageError
 from lora_studio.records import Shot, Tag
@@ -40,6 +42,7 @@ class Captioning:
     num_shots: int
     num_changed: int
     doubtful: dict[str, int]  # what is wrong with words that people or reports gave, and in how many shots; used all the same
+    num_stated: int  # captions that people wrote beside the footage
     constant: dict[str, str]  # axes whose value is the brand's own and is left to the trigger
 
 
@@ -55,13 +58,15 @@ def caption_shots(workspace: Workspace) -> Captioning:
         raise FootageError(f"no shots in {workspace.root}: take footage in first with `data-tools ingest {workspace.root} FOLDER`")
     if not any(row.shot.tags for row in rows):
         raise FootageError(f"no shot is tagged: run `data-tools tag {workspace.root}` first, captions are made of tags")
-    constant = constants_of([row.shot for row in rows])
-    changed = catalog.put_shots([replace(row, shot=captioned(row.shot, brand, constant)) for row in rows])
+    shots = with_sidecars(workspace, catalog.footage(), [row.shot for row in rows])
+    constant = constants_of(shots)
+    rows = [replace(row, shot=captioned(shot, brand, constant)) for row, shot in zip(rows, shots, strict=True)]
+    changed = catalog.put_shots(rows)
     catalog.compact()
     doubtful: dict[str, int] = {}
     for fault in (fault for row in rows if row.shot.content for fault in faults_of(row.shot.content, brand.trigger)):
         doubtful[fault] = doubtful.get(fault, 0) + 1
-    return Captioning(len(rows), changed, doubtful, constant)
+    return Captioning(len(rows), changed, doubtful, sum(bool(shot.stated_caption) for shot in shots), constant)
 
 
 def constants_of(shots: Sequence[Shot]) -> dict[str, str]:
@@ -84,6 +89,8 @@ def captioned(shot: Shot, brand: Brand, constant: Mapping[str, str]) -> Shot:
         brand: whose trigger stands first.
         constant: of `constants_of` the library; these are not said.
     """
+    if shot.stated_caption:
+        return _as_stated(shot, brand)
     opening = _opening(shot, brand)
     direction = _said(shot, "light.direction")
     short = ", ".join(part for part in (opening, _said(shot, "angle.vertical"), direction) if part) + "."
@@ -93,6 +100,13 @@ def captioned(shot: Shot, brand: Brand, constant: Mapping[str, str]) -> Shot:
     sentences = [first, ", ".join(lights[turn:] + lights[:turn]), _moves(shot)]
     long = " ".join(f"{text[0].upper() if index else text[0]}{text[1:]}." for index, text in enumerate(sentences) if text)
     return shot.model_copy(update={"caption_long": long, "caption_short": short})
+
+
+def _as_stated(shot: Shot, brand: Brand) -> Shot:
+    """A person's own words, the trigger in front; the first sentence alone is the short caption."""
+    text = re.sub(rf"^{re.escape(brand.trigger)}\b[\s,:]*", "", shot.stated_caption, flags=re.IGNORECASE)
+    first = re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]
+    return shot.model_copy(update={"caption_long": f"{brand.trigger}, {text}", "caption_short": f"{brand.trigger}, {first}"})
 
 
 def other_caption(shot: Shot, brand: Brand, clip_id: str) -> str:
@@ -105,7 +119,8 @@ def other_caption(shot: Shot, brand: Brand, clip_id: str) -> str:
     for axis in _ASKED_ANEW:
         others = [value for value in AXES_V1[axis] if value not in parts(sure_value(shot.tags.get(axis)))]
         tags[axis] = Tag(value=others[_choice(clip_id, axis, len(others))], status="single")
-    return captioned(shot.model_copy(update={"tags": tags}), brand, {}).caption_short.removeprefix(f"{brand.trigger}, ")
+    asked = captioned(shot.model_copy(update={"tags": tags, "stated_caption": ""}), brand, {})
+    return asked.caption_short.removeprefix(f"{brand.trigger}, ")
 
 
 def _opening(shot: Shot, brand: Brand) -> str:

@@ -136,6 +136,7 @@ class Shot(Record):
     reported_content: str = ""  # the same as the camera report says it; a person may have said it better
     described_content: str = ""  # the same as a vision-language model says it; used where nobody else says anything
     described_fault: str = ""  # why its answer is not used
+    stated_caption: str = ""  # what a text file beside the footage says, word for word
     caption_long: str = ""
     caption_short: str = ""
 
