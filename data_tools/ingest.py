@@ -7,7 +7,7 @@ soon as it is known, so a kill costs the files under way; a file whose size and 
 import logging
 import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from data_tools.beside import remember_folder
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.colour import ColourFinder
 from data_tools.corrections import carry_over
+from data_tools.due import Known, is_unchanged, key_of, stamp
 from data_tools.rights import RightsFinder
 from lora_studio import files
 from lora_studio.errors import FootageError
@@ -92,17 +93,18 @@ def _ingest(
     catalog = Catalog(workspace)
     remember_folder(workspace, folder)
     finder, colours = RightsFinder(workspace), ColourFinder(workspace)
-    known = {record.path: record for record in catalog.footage()}
+    rows = catalog.shots()
+    known = Known.of(workspace, catalog.footage(), (row.shot for row in rows))
     stated = {path: colours.of(path) for path in paths}
     new = {
-        workspace.relative(path): _New(path, stated[path], finder.of(path), _stamp(path))
+        workspace.relative(path): _New(path, stated[path], finder.of(path), stamp(path))
         for path in paths
-        if _must_be_read(workspace, known, path, key_of(stated[path]), retry=retry)
+        if _must_be_read(known, path, stated[path], retry=retry)
     }
     for left_over in workspace.shots.glob(".*.tmp.mp4"):
         left_over.unlink()
     if new:
-        _work_through(workspace, catalog, new, num_workers or workers.num_workers(), run)
+        _work_through(catalog, known, rows, new, num_workers or workers.num_workers(), run)
     _order_copies(workspace, catalog)
     stored = {workspace.relative(path) for path in paths}
     records = [record for record in catalog.footage() if record.path in stored]
@@ -117,7 +119,7 @@ def _ingest(
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """"0/4" -> (0, 4).
+    """ "0/4" -> (0, 4).
 
     Raises:
         FootageError: it is no such pair.
@@ -164,29 +166,15 @@ def _is_video_name(name: str) -> bool:
     return True
 
 
-def is_unchanged(record: Footage | None, path: Path) -> bool:
-    """Whether a file still has the size and date it was taken in with."""
-    return record is not None and (record.size_bytes, record.mtime_ns) == _stamp(path)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size and date; of the link itself where it leads nowhere; zeros of what is not there any more."""
-    try:
-        stat = path.stat() if path.exists() else path.lstat()
-    except FileNotFoundError:
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _must_be_read(workspace: Workspace, known: dict[str, Footage], path: Path, colour_stated: str, *, retry: bool) -> bool:
-    """Whether a file or what is stated of its colours is new or changed, or its original is not there any more."""
-    record = known.get(workspace.relative(path))
-    if record is None or not is_unchanged(record, path) or record.colour_stated != colour_stated:
+def _must_be_read(known: Known, path: Path, colour: dict[str, Any], *, retry: bool) -> bool:
+    """Whether a file is new or due, or its original is not there any more."""
+    record = known.footage.get(known.workspace.relative(path))
+    if record is None or known.why_again(record, colour):
         return True
     if record.status == "usable" or not record.reason.startswith(COPY):
         return retry and record.status == "quarantined"
-    originals = (one for one in known.values() if one.footage_id == record.footage_id)
-    return not any(_still_holds(workspace, one) for one in originals)
+    originals = (one for one in known.footage.values() if one.footage_id == record.footage_id)
+    return not any(_still_holds(known.workspace, one) for one in originals)
 
 
 def _still_holds(workspace: Workspace, record: Footage) -> bool:
@@ -197,14 +185,18 @@ def _still_holds(workspace: Workspace, record: Footage) -> bool:
     return is_unchanged(record, path) if path.is_file() else not path.parent.is_dir()
 
 
-def _work_through(workspace: Workspace, catalog: Catalog, new: dict[str, _New], num_workers: int, run: workers.Run) -> None:
+def _work_through(
+    catalog: Catalog, known: Known, rows: list[ShotRow], new: dict[str, _New], num_workers: int, run: workers.Run
+) -> None:
     from data_tools.intake import take_in  # imports decoders, which a second run does not need
 
-    taken = {record.footage_id: record for record in catalog.footage() if record.status == "usable"}
-    tasks = [_task(workspace, key, file, taken) for key, file in new.items()]
-    known: dict[str, dict[str, Shot]] = {}  # footage id -> its shots by id
-    for row in catalog.shots():
-        known.setdefault(row.shot.footage_id, {})[row.shot.shot_id] = row.shot
+    workspace = known.workspace
+    taken = {record.footage_id: record for record in known.footage.values() if record.status == "usable"}
+    whole = [record for record in taken.values() if not known.lack(record)]
+    tasks = [_task(workspace, key, file, whole) for key, file in new.items()]
+    noted: dict[str, dict[str, ShotRow]] = {}  # footage id -> its shots by id
+    for row in rows:
+        noted.setdefault(row.shot.footage_id, {})[row.shot.shot_id] = row
     with tqdm(total=len(tasks), desc="ingest", bar_format=_BAR) as bar:
 
         def progress(done: float) -> None:
@@ -215,7 +207,7 @@ def _work_through(workspace: Workspace, catalog: Catalog, new: dict[str, _New], 
             if record.status == "usable":
                 taken[record.footage_id] = record
                 found = [_shot(workspace, record.footage_id, fields) for fields in (outcome.value or {}).get("shots", [])]
-                _put_new_shots(workspace, catalog, known.setdefault(record.footage_id, {}), found)
+                _put_shots(workspace, catalog, noted.setdefault(record.footage_id, {}), found)
             catalog.put_footage([record])
             progress(bar.n)
 
@@ -241,13 +233,8 @@ def _identity(record: Footage) -> dict[str, Any]:
     return {key: getattr(record, key) for key in _IDENTITY}
 
 
-def key_of(stated: dict[str, Any]) -> str:
-    """What colour.toml says of a file, in one word that changes with it."""
-    return str(stated.get("sha256") or stated.get("space", ""))
-
-
-def _task(workspace: Workspace, key: str, new: _New, taken: dict[str, Footage]) -> workers.Task:
-    done = sorted(footage_id for footage_id, record in taken.items() if record.colour_stated == key_of(new.colour))
+def _task(workspace: Workspace, key: str, new: _New, whole: list[Footage]) -> workers.Task:
+    done = sorted(record.footage_id for record in whole if record.colour_stated == key_of(new.colour))
     arguments = {
         "path": str(new.path), "shots": str(workspace.shots), "cubes": str(workspace.catalog / "cubes"), "colour": new.colour,
         "taken": done,
@@ -273,21 +260,31 @@ def _judge(workspace: Workspace, new: _New, taken: dict[str, Footage], outcome: 
     return first.model_copy(update=identity)  # touched or moved, nothing else
 
 
-def _put_new_shots(workspace: Workspace, catalog: Catalog, known: dict[str, Shot], found: list[Shot]) -> None:
-    """Notes the shots of one content; `known`, those noted of it so far by id, is kept in step.
+def _put_shots(workspace: Workspace, catalog: Catalog, noted: dict[str, ShotRow], found: list[Shot]) -> None:
+    """Notes the shots of one content; `noted`, those noted of it so far by id, is kept in step.
 
-    What people said of a shot is carried over to the one of the same span: in other colours it has another id.
+    What people said of a shot is carried over to the one of the same span: in other colours it has another id. A shot whose clip
+    was made anew keeps all that is known of it.
     """
     if not found:
         return
     ids = {shot.shot_id for shot in found}
-    before = {(shot.start_pts, shot.end_pts): shot.shot_id for shot in known.values() if shot.shot_id not in ids}
+    before = {(row.shot.start_pts, row.shot.end_pts): shot_id for shot_id, row in noted.items() if shot_id not in ids}
     after = {(shot.start_pts, shot.end_pts): shot.shot_id for shot in found}
     carry_over(workspace, {old: after[span] for span, old in before.items() if span in after}, datetime.now(UTC))
-    catalog.put_shots([ShotRow(shot) for shot in found if shot.shot_id not in known])
-    _drop_shots(workspace, catalog, [shot for shot_id, shot in known.items() if shot_id not in ids])
-    known.clear()
-    known.update({shot.shot_id: shot for shot in found})
+    now = {shot.shot_id: _renewed(noted.get(shot.shot_id), shot) for shot in found}
+    catalog.put_shots([row for shot_id, row in now.items() if noted.get(shot_id) is not row])
+    _drop_shots(workspace, catalog, [row.shot for shot_id, row in noted.items() if shot_id not in ids])
+    noted.clear()
+    noted.update(now)
+
+
+def _renewed(row: ShotRow | None, shot: Shot) -> ShotRow:
+    """The row of a shot with what reading found; the row itself where it says that already."""
+    if row is None:
+        return ShotRow(shot)
+    fresh = row.shot.model_copy(update={name: getattr(shot, name) for name in shot.model_fields_set})
+    return row if fresh == row.shot else replace(row, shot=fresh)
 
 
 def _shot(workspace: Workspace, footage_id: str, fields: dict[str, Any]) -> Shot:

@@ -87,7 +87,7 @@ def _read(path: Path, sha256: str, arguments: dict[str, Any], beat: workers.Beat
             shot_id = files.sha256_json([sha256[:16], span.start_pts, span.end_pts, normalise.VERSION, *made_with])[:16]
             target = folder / f"{shot_id}.mp4"
             start_s, end_s = (float(Fraction(pts) * info.time_base) for pts in (span.start_pts, span.end_pts))
-            if not target.is_file() and not writer.hand_over(span, walk.crop, target):
+            if not files.is_whole(target) and not writer.hand_over(span, walk.crop, target):
                 again = chain(frames(start_s, end_s), [(end_s, None)])
                 normalise.normalise_shot(again, target, start_s, info.fps, walk.crop)
             fields.append({"shot_id": shot_id, "index": index, **_span_facts(span, info), **_clip_facts(target)})

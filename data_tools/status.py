@@ -1,16 +1,26 @@
 """Where a workspace stands: every file with its verdict, and what each later step would do. Reads; changes nothing."""
 
 import datetime
-from typing import Any
+from typing import Any, Final
 
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.colour import ColourFinder
-from data_tools.ingest import is_unchanged, key_of
+from data_tools.due import CHANGED, STATED_ANEW, WITHOUT_SHOTS, Known
 from data_tools.rights import RightsFinder
 from data_tools.tags import count_statuses, is_measured
 from lora_studio import files
 from lora_studio.records import Footage
 from lora_studio.workspace import Workspace
+
+_MISSING: Final = "missing"
+_NOTES: Final = {  # on_disk -> of one file
+    _MISSING: "file is missing", CHANGED: "file is changed", STATED_ANEW: "its colours were stated anew",
+    WITHOUT_SHOTS: "its normalised shots are missing",
+}  # fmt: skip
+_AGAIN: Final = {  # on_disk -> of files that ingest reads again
+    CHANGED: "changed files", STATED_ANEW: "files whose colour.toml was stated anew",
+    WITHOUT_SHOTS: "files whose shots are missing",
+}  # fmt: skip
 
 
 def status_of(workspace: Workspace) -> dict[str, Any]:
@@ -22,7 +32,9 @@ def status_of(workspace: Workspace) -> dict[str, Any]:
     for row in rows:
         counts[row.shot.footage_id] = counts.get(row.shot.footage_id, 0) + 1
     colours = ColourFinder(workspace)
-    footage = [_file(workspace, finder.refresh(record), colours, counts) for record in catalog.footage()]
+    records = catalog.footage()
+    known = Known.of(workspace, records, (row.shot for row in rows))
+    footage = [_file(known, finder.refresh(record), colours, counts) for record in records]
     return {
         "workspace": str(workspace.root),
         "footage": footage,
@@ -33,15 +45,14 @@ def status_of(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def _file(workspace: Workspace, record: Footage, colours: ColourFinder, counts: dict[str, int]) -> dict[str, Any]:
-    path = workspace.absolute(record.path)
-    on_disk = "missing" if not path.is_file() else "unchanged" if is_unchanged(record, path) else "changed"
-    if on_disk == "unchanged" and key_of(colours.of(path)) != record.colour_stated:
-        on_disk = "stated anew"
+def _file(known: Known, record: Footage, colours: ColourFinder, counts: dict[str, int]) -> dict[str, Any]:
+    path = known.workspace.absolute(record.path)
+    on_disk = (known.why_again(record, colours.of(path)) or "unchanged") if path.is_file() else _MISSING
     return {
         "path": record.path, "status": record.status, "reason": record.reason, "warnings": list(record.warnings),
         "on_disk": on_disk, "colour": record.colour, "transform": record.transform,
         "shots": counts.get(record.footage_id, 0) if record.status == "usable" else 0,
+        "has_shots": record.status == "usable" and known.lack(record) != WITHOUT_SHOTS,
         "rights": record.rights.objection(datetime.date.today()) or "cleared",
     }  # fmt: skip
 
@@ -57,14 +68,15 @@ def _dataset(workspace: Workspace) -> dict[str, Any] | None:
 def _next(workspace: Workspace, footage: list[dict[str, Any]], rows: list[ShotRow]) -> dict[str, str]:
     if not footage:
         return {"ingest": f"nothing is taken in yet: data-tools ingest {workspace.root} FOLDER"}
-    changed = sum(entry["on_disk"] == "changed" for entry in footage)
-    stated = sum(entry["on_disk"] == "stated anew" for entry in footage)
-    read = [f"{changed} changed files"] * (changed > 0) + [f"{stated} files whose colour.toml was stated anew"] * (stated > 0)
+    numbers = {why: sum(entry["on_disk"] == why for entry in footage) for why in _AGAIN}
+    again = " and ".join(f"{number} {_AGAIN[why]}" for why, number in numbers.items() if number)
+    away = sum(entry["on_disk"] == _MISSING and entry["status"] == "usable" and not entry["has_shots"] for entry in footage)
+    steps = [f"read {again} again"] * bool(again) + [f"bring back {away} missing files, whose shots are missing too"] * bool(away)
     unmeasured = sum(not is_measured(row) for row in rows)
     bare = sum(not row.shot.caption_long for row in rows)
     cleared = {entry["path"] for entry in footage if entry["status"] == "usable" and entry["rights"] == "cleared"}
     return {
-        "ingest": f"read {' and '.join(read)} again" if read else "nothing, unless a folder holds new files",
+        "ingest": "; ".join(steps) or "nothing, unless a folder holds new files",
         "tag": f"measure {unmeasured} of {len(rows)} shots" if unmeasured else "nothing, unless a report or the model changed",
         "caption": f"write captions for {bare} of {len(rows)} shots" if bare else "nothing, unless tags changed",
         "build": f"use footage of {len(cleared)} files with cleared rights"
@@ -88,5 +100,5 @@ def verdict(entry: dict[str, Any]) -> str:
     notes = [f"{entry['shots']} shots", *entry["warnings"]]
     notes += [f"rights: {entry['rights']}"] if entry["rights"] != "cleared" else []
     notes += [entry["transform"]] if entry["transform"] else []
-    notes += [f"file is {entry['on_disk']}"] if entry["on_disk"] != "unchanged" else []
+    notes += [_NOTES[entry["on_disk"]]] if entry["on_disk"] in _NOTES else []
     return f"usable ({'; '.join(notes)})"

@@ -83,6 +83,11 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a file is there and not empty, which one left by a full disk or a power cut may be."""
+    return path.is_file() and path.stat().st_size > 0
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically; a file that says the same already is left alone."""
     if path.is_file() and path.read_bytes() == text.encode("utf-8"):

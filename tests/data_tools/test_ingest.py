@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from drawing import BRAND, cut_film
 from data_tools import workers
 from data_tools.catalog import Catalog
 from data_tools.clips import ClipFormat
+from data_tools.corrections import read_corrections, write_correction
 from data_tools.ingest import find_videos, ingest_folder
 from data_tools.ledger import leave_out
+from data_tools.status import status_of
 from lora_studio import video
 from lora_studio.brand import save_brand
 from lora_studio.errors import FootageError, RightsError
@@ -91,6 +94,44 @@ def test_a_replaced_file_loses_its_old_shots(workspace: Workspace):
     assert len(old - new) == 1
     assert len(new - old) == 2
     assert {path.stem for path in workspace.shots.glob("*.mp4")} == new
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_shot_that_is_gone_is_made_anew(workspace: Workspace, spoil: Any):
+    before, rows = snapshot(workspace.shots), Catalog(workspace).shots()
+    contents = {path: sha256_file(path) for path in before}
+    lost = workspace.absolute(rows[0].shot.path)
+    write_correction(workspace, [rows[0].shot.shot_id], "angle.scale", "wide", "Ana", datetime(2026, 12, 1, tzinfo=UTC))
+    said = read_corrections(workspace)
+    spoil(lost)
+    assert status_of(workspace)["next"]["ingest"] == "read 1 files whose shots are missing again"
+    assert ingest_folder(workspace, workspace.footage).num_new == 1
+    assert {path: sha256_file(path) for path in snapshot(workspace.shots)} == contents
+    assert {path for path, at in snapshot(workspace.shots).items() if at != before[path]} == {lost}
+    assert [(row.shot, row.keys) for row in Catalog(workspace).shots()] == [(row.shot, row.keys) for row in rows]
+    assert read_corrections(workspace) == said
+    assert status_of(workspace)["next"]["ingest"] == "nothing, unless a folder holds new files"
+    assert ingest_folder(workspace, workspace.footage).num_new == 0
+
+
+def test_a_moved_file_whose_shot_is_gone_is_read(workspace: Workspace):
+    (row,) = (row for row in Catalog(workspace).shots() if row.shot.num_frames == 36)
+    workspace.absolute(row.shot.path).unlink()
+    (workspace.footage / "deep" / "still.mp4").rename(workspace.footage / "still.mp4")
+    assert "bring back 1 missing files, whose shots are missing too" in status_of(workspace)["next"]["ingest"]
+    ingest_folder(workspace, workspace.footage)
+    assert workspace.absolute(row.shot.path).is_file()
+    assert row.shot in [other.shot for other in Catalog(workspace).shots()]
+
+
+def test_a_clip_that_comes_out_otherwise_is_noted_and_keeps_its_tags(workspace: Workspace):
+    """As one that another encoder has written."""
+    catalog = Catalog(workspace)
+    row = catalog.shots()[0]
+    catalog.put_shots([replace(row, shot=row.shot.model_copy(update={"sha256": "another encoder's"}))])
+    workspace.absolute(row.shot.path).unlink()
+    ingest_folder(workspace, workspace.footage)
+    assert Catalog(workspace).shots()[0].shot == row.shot
 
 
 def test_left_overs_of_a_kill_are_swept(workspace: Workspace):
