@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from data_tools.shot_ids import shot_id, way_of
 from lora_studio import files
 from lora_studio.records import Footage, Shot
 from lora_studio.workspace import Workspace
@@ -15,6 +16,8 @@ from lora_studio.workspace import Workspace
 CHANGED: Final = "changed"  # another size or date
 STATED_ANEW: Final = "stated anew"  # colour.toml says something else
 WITHOUT_SHOTS: Final = "without shots"  # a normalised shot is not there any more
+
+OLD: Final = "old"  # normalised in a way that is not today's
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,11 @@ class Known:
     def lack(self, record: Footage) -> str:
         """What is wrong with the normalised shots of usable footage; "" when nothing is."""
         shots = self.shots.get(record.footage_id, [])
-        is_there = bool(shots) and all(files.is_whole(self.workspace.absolute(shot.path)) for shot in shots)
-        return "" if is_there else WITHOUT_SHOTS
+        if not shots or not all(files.is_whole(self.workspace.absolute(shot.path)) for shot in shots):
+            return WITHOUT_SHOTS
+        way = way_of(record.colour_stated, record.colour, record.transform)
+        today = all(shot.shot_id == shot_id(shot.footage_id, shot.start_pts, shot.end_pts, way) for shot in shots)
+        return "" if today else OLD
 
 
 def is_unchanged(record: Footage | None, path: Path) -> bool:

@@ -16,6 +16,8 @@ import numpy as np
 
 from data_tools import normalise, shots, workers
 from data_tools.colour import BT709, SUSPECTED
+from data_tools.due import key_of
+from data_tools.shot_ids import LUT, shot_id, way_of
 from data_tools.shot_writer import ShotWriter
 from lora_studio import files, video
 from lora_studio.errors import MediaError
@@ -79,18 +81,18 @@ def _read(path: Path, sha256: str, arguments: dict[str, Any], beat: workers.Beat
             beat(min(1.0, (time_s - info.start_s) / info.duration_s))
             yield time_s, frame
 
-    fields, made_with = [], [stated or space, colour.VERSION] if transform else []
+    fields, way = [], way_of(key_of(stated), space, transform)
     with ShotWriter(folder, sha256[:16], info.fps) as writer:
         with video.complaints() as heard:
             walk = _walk(frames(), info, writer)
         for index, span in enumerate(walk.spans):
-            shot_id = files.sha256_json([sha256[:16], span.start_pts, span.end_pts, normalise.VERSION, *made_with])[:16]
-            target = folder / f"{shot_id}.mp4"
+            name = shot_id(sha256[:16], span.start_pts, span.end_pts, way)
+            target = folder / f"{name}.mp4"
             start_s, end_s = (float(Fraction(pts) * info.time_base) for pts in (span.start_pts, span.end_pts))
             if not files.is_whole(target) and not writer.hand_over(span, walk.crop, target):
                 again = chain(frames(start_s, end_s), [(end_s, None)])
                 normalise.normalise_shot(again, target, start_s, info.fps, walk.crop)
-            fields.append({"shot_id": shot_id, "index": index, **_span_facts(span, info), **_clip_facts(target)})
+            fields.append({"shot_id": name, "index": index, **_span_facts(span, info), **_clip_facts(target)})
     facts = _facts(info, walk, heard)
     if not stated and not transform and walk.is_flat:
         space = SUSPECTED
@@ -131,7 +133,7 @@ def _colour(stated: dict[str, Any], info: video.VideoInfo, folder: Path) -> tupl
     """How the file was recorded, the table that brings it to BT.709, and that table in words."""
     if "lut" in stated:
         lut = Path(stated["lut"])
-        return f"lut:{lut.name}", lut, f"to BT.709 by {lut.name} ({stated['sha256'][:8]})"
+        return f"{LUT}{lut.name}", lut, f"to BT.709 by {lut.name} ({stated['sha256'][:8]})"
     space = stated.get("space") or {"HLG": "hlg", "PQ": "pq", "BT.2020": "bt2020"}.get(info.hdr, BT709)
     return (space, None, "") if space == BT709 else (space, colour.cube_file(space, folder), colour.describe(space))
 

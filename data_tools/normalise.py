@@ -12,7 +12,7 @@ import numpy as np
 from lora_studio import video
 
 SHORT_SIDE = 480  # at most: frames are read at this size
-VERSION = 3  # part of every shot id: raise it when the pixels of a normalised shot change
+VERSION = 3  # part of every shot id: raise it when the pixels of a normalised shot change, and ingest reads every file again
 
 
 # frames (H, W, 3) uint8 RGB of the normalised size with their times on the footage's own clock, in order; the last item has no

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.colour import ColourFinder
-from data_tools.due import CHANGED, STATED_ANEW, WITHOUT_SHOTS, Known
+from data_tools.due import CHANGED, OLD, STATED_ANEW, WITHOUT_SHOTS, Known
 from data_tools.rights import RightsFinder
 from data_tools.tags import count_statuses, is_measured
 from lora_studio import files
@@ -15,11 +15,11 @@ from lora_studio.workspace import Workspace
 _MISSING: Final = "missing"
 _NOTES: Final = {  # on_disk -> of one file
     _MISSING: "file is missing", CHANGED: "file is changed", STATED_ANEW: "its colours were stated anew",
-    WITHOUT_SHOTS: "its normalised shots are missing",
+    WITHOUT_SHOTS: "its normalised shots are missing", OLD: "normalised by an older version",
 }  # fmt: skip
 _AGAIN: Final = {  # on_disk -> of files that ingest reads again
     CHANGED: "changed files", STATED_ANEW: "files whose colour.toml was stated anew",
-    WITHOUT_SHOTS: "files whose shots are missing",
+    WITHOUT_SHOTS: "files whose shots are missing", OLD: "files normalised by an older version",
 }  # fmt: skip
 
 

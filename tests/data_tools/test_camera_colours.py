@@ -98,6 +98,9 @@ def test_a_lut_of_ones_own(place: Workspace):
     (record,) = ingest_folder(place, place.footage).footage
     assert record.transform.startswith("to BT.709 by it's [mine], 100%:a.cube (")
     assert np.abs(floor_of(place) - plain[::-1]).max() < 4
+    place.root.rename(place.root.with_name("elsewhere"))
+    moved = Workspace.at(place.root.with_name("elsewhere"))
+    assert ingest_folder(moved, moved.footage).num_new == 0, "where a table lies is no part of what it makes"
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 from drawing import BRAND, cut_film
 
-from data_tools import workers
+from data_tools import normalise, workers
 from data_tools.catalog import Catalog
 from data_tools.clips import ClipFormat
-from data_tools.corrections import read_corrections, write_correction
+from data_tools.corrections import read_corrections, said_by_people, write_correction
 from data_tools.ingest import find_videos, ingest_folder
 from data_tools.ledger import leave_out
-from data_tools.status import status_of
+from data_tools.status import status_of, to_text
 from lora_studio import video
 from lora_studio.brand import save_brand
 from lora_studio.errors import FootageError, RightsError
-from lora_studio.files import sha256_file
+from lora_studio.files import sha256_file, sha256_json
 from lora_studio.workspace import Workspace
 
 REAL = Path(__file__).parents[3] / "shared" / "footage"
@@ -132,6 +132,28 @@ def test_a_clip_that_comes_out_otherwise_is_noted_and_keeps_its_tags(workspace: 
     workspace.absolute(row.shot.path).unlink()
     ingest_folder(workspace, workspace.footage)
     assert Catalog(workspace).shots()[0].shot == row.shot
+
+
+def test_shots_of_an_older_version_are_made_anew_and_keep_what_people_said(workspace: Workspace):
+    catalog = Catalog(workspace)
+    (row,) = (row for row in catalog.shots() if row.shot.num_frames == 36)
+    now = row.shot.shot_id
+    older = sha256_json([row.shot.footage_id, row.shot.start_pts, row.shot.end_pts, normalise.VERSION - 1])[:16]
+    path = workspace.absolute(row.shot.path).rename(workspace.shots / f"{older}.mp4")
+    catalog.drop_shots([now])
+    catalog.put_shots([replace(row, shot=row.shot.model_copy(update={"shot_id": older, "path": workspace.relative(path)}))])
+    write_correction(workspace, [older], "angle.scale", "wide", "Ana", datetime(2026, 12, 1, tzinfo=UTC))
+    found = status_of(workspace)
+    assert found["next"]["ingest"] == "read 1 files normalised by an older version again"
+    assert "footage/deep/still.mp4: usable (1 shots; normalised by an older version)" in to_text(found)
+    assert ingest_folder(workspace, workspace.footage).num_new == 1
+    shots = {row.shot.shot_id: row.shot for row in Catalog(workspace).shots()}
+    assert now in shots
+    assert older not in shots
+    assert not path.exists()
+    assert workspace.absolute(shots[now].path).is_file()
+    assert said_by_people(read_corrections(workspace)) == {now: {"angle.scale": "wide"}}
+    assert ingest_folder(workspace, workspace.footage).num_new == 0
 
 
 def test_left_overs_of_a_kill_are_swept(workspace: Workspace):
