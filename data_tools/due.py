@@ -54,7 +54,7 @@ class Known:
         shots = self.shots.get(record.footage_id, [])
         if not shots or not all(files.is_whole(self.workspace.absolute(shot.path)) for shot in shots):
             return WITHOUT_SHOTS
-        way = way_of(record.colour_stated, record.colour, record.transform)
+        way = way_of(record.colour_stated, record.colour, record.transform, record.warnings)
         today = all(shot.shot_id == shot_id(shot.footage_id, shot.start_pts, shot.end_pts, way) for shot in shots)
         return "" if today else OLD
 

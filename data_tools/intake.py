@@ -81,7 +81,7 @@ def _read(path: Path, sha256: str, arguments: dict[str, Any], beat: workers.Beat
             beat(min(1.0, (time_s - info.start_s) / info.duration_s))
             yield time_s, frame
 
-    fields, way = [], way_of(key_of(stated), space, transform)
+    fields, way = [], way_of(key_of(stated), space, transform, info.warnings)
     with ShotWriter(folder, sha256[:16], info.fps) as writer:
         with video.complaints() as heard:
             walk = _walk(frames(), info, writer)

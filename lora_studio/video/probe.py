@@ -10,8 +10,10 @@ from av.video.frame import VideoFrame
 
 from lora_studio.errors import MediaError
 from lora_studio.video.container import decode, open_video, pictures
+from lora_studio.video.upright import is_mirrored, is_turned, lie_of, turn_of
 
 UNSPECIFIED: Final = 2  # the code of a matrix that is not stated in ISO/IEC 23091-2
+MIRRORED: Final = "mirrored, as its display matrix says"
 TICK_S: Final = 1e-3  # clocks of containers are this coarse (Matroska counts milliseconds)
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 _BT2020_MATRICES = (9, 10)
@@ -32,7 +34,7 @@ class VideoInfo:
     start_s: float  # time of the first frame on the file's own clock
     duration_s: float
     time_base: Fraction  # seconds per tick
-    rotation: int  # degrees clockwise that were needed to stand upright
+    rotation: int  # degrees clockwise that were needed to stand upright; of a mirrored picture, after left and right were exchanged
     is_interlaced: bool
     hdr: str  # "PQ", "HLG", "BT.2020" or ""
     warnings: tuple[str, ...]
@@ -71,7 +73,7 @@ def _describe(container: Any, stream: Any, frame: VideoFrame, pts: list[int], nu
     return VideoInfo(
         container=container.format.name, codec=context.codec.canonical_name, pixel_format=frame.format.name,
         bit_depth=frame.format.components[0].bits, width=width, height=height, fps=fps, num_frames=num_packets,
-        start_s=float(first * base), duration_s=duration, time_base=base, rotation=-frame.rotation % 360,
+        start_s=float(first * base), duration_s=duration, time_base=base, rotation=turn_of(lie_of(frame)),
         is_interlaced=frame.interlaced_frame, hdr=_hdr(context), warnings=_warnings(container, stream, frame, pts, num_packets),
     )  # fmt: skip
 
@@ -98,6 +100,8 @@ def _warnings(container: Any, stream: Any, frame: VideoFrame, pts: list[int], nu
         found.append(f"{len(pictures(container))} video streams; the largest picture is used")
     if stream.sample_aspect_ratio not in (None, 0, 1):
         found.append(f"pixels are not square ({stream.sample_aspect_ratio})")
+    if is_mirrored(lie_of(frame)):
+        found.append(MIRRORED)
     if frame.interlaced_frame:
         found.append("interlaced")
     if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb and len(frame.format.components) > 1:
@@ -116,4 +120,4 @@ def _lost_s(container: Any, stream: Any, pts: list[int]) -> float:
 
 def _upright_size(frame: VideoFrame, stream: Any) -> tuple[int, int]:
     width, height = round(frame.width * (stream.sample_aspect_ratio or 1)), frame.height
-    return (height, width) if frame.rotation % 180 else (width, height)
+    return (height, width) if is_turned(lie_of(frame)) else (width, height)

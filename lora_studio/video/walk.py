@@ -14,6 +14,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from lora_studio.errors import MediaError
 from lora_studio.video.container import decode, one_size, open_video
 from lora_studio.video.probe import UNSPECIFIED
+from lora_studio.video.upright import lie_of, put_upright
 
 
 def iterate_frames(
@@ -95,9 +96,7 @@ class _Table:
         return self._graph.pull()
 
 
-def _to_rgb(
-    frame: VideoFrame, stream: Any, short_side: int | None, table: _Table | None, scaler: VideoReformatter
-) -> np.ndarray:
+def _to_rgb(frame: VideoFrame, stream: Any, short_side: int | None, table: _Table | None, scaler: VideoReformatter) -> np.ndarray:
     width, height = round(frame.width * (stream.sample_aspect_ratio or 1)), frame.height
     if short_side is not None and min(width, height) > short_side:
         scale = short_side / min(width, height)
@@ -111,4 +110,4 @@ def _to_rgb(
         pixels = scaler.reformat(frame, format="rgb24", **options).to_ndarray()
     else:
         pixels = table(scaler.reformat(frame, format="rgb48le", **options)).reformat(format="rgb24").to_ndarray()
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
+    return np.ascontiguousarray(put_upright(pixels, lie_of(frame)))

@@ -134,6 +134,7 @@ class Film:
     paint: Callable[[int, int, int], np.ndarray] = numbered
     sound: bool = False
     turn: int = 0  # quarter turns the picture lies in the file
+    mirrored: bool = False  # and left and right are exchanged then
 
     def write(self, path: Path) -> None:
         """Writes the film."""
@@ -164,8 +165,8 @@ class Film:
         """Writes the film into its stream."""
         base = Fraction(1, self.ticks) if self.ticks else 1 / self.fps
         for index, number in enumerate(self.numbers):
-            picture = np.ascontiguousarray(np.rot90(self.paint(number, self.height, self.width), self.turn))
-            frame = self._convert(VideoFrame.from_ndarray(picture, format="rgb24"))
+            picture = np.rot90(self.paint(number, self.height, self.width), self.turn)[:, :: -1 if self.mirrored else 1]
+            frame = self._convert(VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
             frame.pts, frame.time_base = self.times(index), base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -236,12 +237,14 @@ def lose_index(content: bytearray) -> None:
     del content[place - 4 :]
 
 
-def turned(quarters: int) -> Callable[[Path], None]:
+def turned(quarters: int, mirrored: bool = False) -> Callable[[Path], None]:
     """A phone's film: the picture lies in the file, and the track's matrix says how to put it up."""
     cos, sin = round(np.cos(quarters * np.pi / 2)), round(np.sin(quarters * np.pi / 2))
+    side = -1 if mirrored else 1
 
     def change(content: bytearray) -> None:
         place = content.find(b"tkhd") + 4 + 4 + 4 * 5 + 8 + 8  # version 0: flags, times, ids; reserved, layer, group, volume
-        struct.pack_into(">9i", content, place, cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+        lie = [side * cos << 16, side * sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30]
+        struct.pack_into(">9i", content, place, *lie)
 
-    return patched(Film(turn=quarters), change)
+    return patched(Film(turn=quarters, mirrored=mirrored), change)

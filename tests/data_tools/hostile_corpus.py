@@ -65,8 +65,13 @@ def _still(path: Path) -> None:
 def _size_changes(path: Path) -> None:
     parts = []
     for number, (height, width) in enumerate(((96, 160), (144, 240))):
-        film = Film(height=height, width=width, numbers=range(24 * number, 24 * number + 24), format="mpegts",
-                    times=lambda index, first=24 * number: first + index)
+        film = Film(
+            height=height,
+            width=width,
+            numbers=range(24 * number, 24 * number + 24),
+            format="mpegts",
+            times=lambda index, first=24 * number: first + index,
+        )
         film.write(path)
         parts.append(path.read_bytes())
     path.write_bytes(b"".join(parts))
@@ -120,8 +125,9 @@ CORPUS: dict[str, Case] = {
     "one_frame.mp4": Case(Film(numbers=[7]).write, shown=at_rate(0, 7), seconds=1 / 24),
     "prores_422_hq.mov": Case(Film("prores_ks", "yuv422p10le", options={"profile": "3"}).write),
     "prores_4444_alpha.mov": Case(Film("prores_ks", "yuva444p10le", options={"profile": "4"}).write),
-    "dnxhr_hqx.mxf": Case(Film("dnxhd", "yuv422p10le", options={"profile": "dnxhr_hqx"}, height=144, width=256).write,
-                          size=(256, 144)),
+    "dnxhr_hqx.mxf": Case(
+        Film("dnxhd", "yuv422p10le", options={"profile": "dnxhr_hqx"}, height=144, width=256).write, size=(256, 144)
+    ),
     "xdcam.mxf": Case(MPEG2.write, **PAL),
     "mpeg2.mpg": Case(replace(MPEG2, pix_fmt="yuv420p", options={"b": "8M"}, format="mpeg").write, **PAL),
     "hevc_8.mp4": Case(HEVC.write),
@@ -139,28 +145,43 @@ CORPUS: dict[str, Case] = {
     "full_range.mp4": Case(Film(full_range=True).write),
     "bt601.mp4": Case(Film(colour=(6, 6, 6)).write),
     "untagged.mp4": Case(Film(colour=None).write, words="colour matrix not stated; BT.601 assumed"),
-    "untagged_720.mp4": Case(Film(colour=None, height=720, width=1280, numbers=range(12)).write,
-                             words="colour matrix not stated; BT.709 assumed", seconds=0.5, size=(852, 480)),
+    "untagged_720.mp4": Case(
+        Film(colour=None, height=720, width=1280, numbers=range(12)).write,
+        words="colour matrix not stated; BT.709 assumed",
+        seconds=0.5,
+        size=(852, 480),
+    ),
     "hlg.mov": Case(replace(HEVC, pix_fmt="yuv420p10le", colour=HLG, paint=recorded("hlg")).write, near=12.0),
     "pq.mov": Case(replace(HEVC, pix_fmt="yuv420p10le", colour=PQ, paint=recorded("pq")).write, near=12.0),
     "bt2020.mov": Case(replace(HEVC, pix_fmt="yuv420p10le", colour=(9, 9, 14), paint=recorded("bt2020")).write, near=8.0),
-    "unstated_log.mov": Case(Film("prores_ks", "yuv422p10le", paint=recorded("slog3", 0.7)).write,
-                             words="looks like log", near=255.0),
+    "unstated_log.mov": Case(
+        Film("prores_ks", "yuv422p10le", paint=recorded("slog3", 0.7)).write, words="looks like log", near=255.0
+    ),
     # clocks
-    "vfr.mp4": Case(Film(times=lambda index: int(_VFR[index]), ticks=1000).write, words="variable frame rate", shown=_shown_vfr,
-                    seconds=float(_VFR[-1]) / 1000 + 0.056),
+    "vfr.mp4": Case(
+        Film(times=lambda index: int(_VFR[index]), ticks=1000).write,
+        words="variable frame rate",
+        shown=_shown_vfr,
+        seconds=float(_VFR[-1]) / 1000 + 0.056,
+    ),
     "ntsc.mov": Case(Film(fps=Fraction(30000, 1001)).write, shown=at_rate(30000 / 1001), seconds=48 * 1001 / 30000),
     "slow_motion_120.mov": Case(Film(fps=Fraction(120), numbers=range(120)).write, shown=at_rate(120), seconds=1.0),
     "late_start.ts": Case(Film(times=lambda index: index + 240, format="mpegts").write),
     "late_start.mp4": Case(Film(times=lambda index: index + 24).write),
-    "stretched_gap.mkv": Case(Film(times=lambda index: index + 72 * (index >= 24)).write, words="variable frame rate",
-                              shown=_after_the_gap, seconds=5.0),
-    "edit_list.mp4": Case(Film(numbers=range(48), times=lambda index: index - 12, gop=48).write, words="edit list",
-                          shown=at_rate(FPS, 12), seconds=1.5),
+    "stretched_gap.mkv": Case(
+        Film(times=lambda index: index + 72 * (index >= 24)).write, words="variable frame rate", shown=_after_the_gap, seconds=5.0
+    ),
+    "edit_list.mp4": Case(
+        Film(numbers=range(48), times=lambda index: index - 12, gop=48).write,
+        words="edit list",
+        shown=at_rate(FPS, 12),
+        seconds=1.5,
+    ),
     # pictures that do not lie as they are shown
     "phone_90.mov": Case(turned(1)),
     "phone_180.mov": Case(turned(2)),
     "phone_270.mov": Case(turned(3)),
+    **{f"mirrored_{90 * quarters}.mov": Case(turned(quarters, mirrored=True), words="mirrored") for quarters in range(4)},
     "anamorphic.mp4": Case(Film(sar=Fraction(32, 27), width=144).write, words="not square", size=(170, 96)),
     "interlaced.mxf": Case(replace(MPEG2, options={"b": "20M", "flags": "+ildct+ilme"}).write, words="interlaced", **PAL),
     "letterbox.mp4": Case(Film(paint=_boxed, height=128).write, words="black bars removed", size=None),
