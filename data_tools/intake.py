@@ -82,7 +82,7 @@ def _read(path: Path, sha256: str, arguments: dict[str, Any], beat: workers.Beat
             yield time_s, frame
 
     fields, way = [], way_of(key_of(stated), space, transform, info.warnings)
-    with ShotWriter(folder, sha256[:16], info.fps) as writer:
+    with ShotWriter(folder, sha256[:16], info.rate) as writer:
         with video.complaints() as heard:
             walk = _walk(frames(), info, writer)
         for index, span in enumerate(walk.spans):
@@ -91,7 +91,7 @@ def _read(path: Path, sha256: str, arguments: dict[str, Any], beat: workers.Beat
             start_s, end_s = (float(Fraction(pts) * info.time_base) for pts in (span.start_pts, span.end_pts))
             if not files.is_whole(target) and not writer.hand_over(span, walk.crop, target):
                 again = chain(frames(start_s, end_s), [(end_s, None)])
-                normalise.normalise_shot(again, target, start_s, info.fps, walk.crop)
+                normalise.normalise_shot(again, target, start_s, info.rate, walk.crop)
             fields.append({"shot_id": name, "index": index, **_span_facts(span, info), **_clip_facts(target)})
     facts = _facts(info, walk, heard)
     if not stated and not transform and walk.is_flat:
@@ -141,8 +141,8 @@ def _colour(stated: dict[str, Any], info: video.VideoInfo, folder: Path) -> tupl
 def _refuse(path: Path, info: video.VideoInfo) -> None:
     if min(info.width, info.height) < _SHORTEST_SIDE:
         raise MediaError(f"{path.name}: {info.width}x{info.height} is too small; the short side must have {_SHORTEST_SIDE} pixels")
-    if not _FPS_RANGE[0] <= info.fps <= _FPS_RANGE[1]:
-        raise MediaError(f"{path.name}: {float(info.fps):g} frames per second; {_FPS_RANGE[0]} to {_FPS_RANGE[1]} are taken in")
+    if not _FPS_RANGE[0] <= info.rate <= _FPS_RANGE[1]:
+        raise MediaError(f"{path.name}: {float(info.rate):g} frames per second; {_FPS_RANGE[0]} to {_FPS_RANGE[1]} are taken in")
 
 
 def _facts(info: video.VideoInfo, walk: shots.Walk, heard: list[str]) -> dict[str, Any]:

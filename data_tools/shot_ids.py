@@ -7,7 +7,7 @@ from typing import Any
 
 from data_tools import normalise
 from lora_studio import files
-from lora_studio.video import MIRRORED, colour
+from lora_studio.video import MIRRORED, VARIABLE, colour, rate
 
 LUT = "lut:"  # how the colour of footage begins that a .cube file brings to BT.709
 
@@ -25,8 +25,7 @@ def way_of(stated: str, space: str, transform: str, warnings: Sequence[str]) -> 
     if transform:
         kind = "sha256" if space.startswith(LUT) else "space"
         way += [{kind: stated} if stated else space, colour.VERSION]
-    if MIRRORED in warnings:
-        way += ["mirrored"]
+    way += ["mirrored"] * (MIRRORED in warnings) + ["rate", rate.VERSION] * (VARIABLE in warnings)
     return way
 
 

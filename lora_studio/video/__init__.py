@@ -7,11 +7,11 @@ where it is exact. Where decord is missing or fails, PyAV gives the same pixels.
 
 from lora_studio.video.container import complaints
 from lora_studio.video.pick import FITS, Fit, read_frames, resize_crop, resize_pad, sample_times
-from lora_studio.video.probe import MIRRORED, VideoInfo, probe
+from lora_studio.video.probe import MIRRORED, VARIABLE, VideoInfo, probe
 from lora_studio.video.walk import iterate_frames
 from lora_studio.video.write import exact_rate, write_video
 
 __all__ = [
-    "FITS", "MIRRORED", "Fit", "VideoInfo", "complaints", "exact_rate", "iterate_frames", "probe", "read_frames", "resize_crop",
-    "resize_pad", "sample_times", "write_video",
+    "FITS", "MIRRORED", "VARIABLE", "Fit", "VideoInfo", "complaints", "exact_rate", "iterate_frames", "probe", "read_frames",
+    "resize_crop", "resize_pad", "sample_times", "write_video",
 ]  # fmt: skip

@@ -10,9 +10,11 @@ from av.video.frame import VideoFrame
 
 from lora_studio.errors import MediaError
 from lora_studio.video.container import decode, open_video, pictures
+from lora_studio.video.rate import steady_rate
 from lora_studio.video.upright import is_mirrored, is_turned, lie_of, turn_of
 
 UNSPECIFIED: Final = 2  # the code of a matrix that is not stated in ISO/IEC 23091-2
+VARIABLE: Final = "variable frame rate"
 MIRRORED: Final = "mirrored, as its display matrix says"
 TICK_S: Final = 1e-3  # clocks of containers are this coarse (Matroska counts milliseconds)
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
@@ -29,7 +31,8 @@ class VideoInfo:
     bit_depth: int
     width: int
     height: int
-    fps: Fraction
+    fps: Fraction  # on average
+    rate: Fraction  # constant, at which each frame has a place of its own: faster than `fps` where that varies
     num_frames: int  # packets found
     start_s: float  # time of the first frame on the file's own clock
     duration_s: float
@@ -69,12 +72,16 @@ def _describe(container: Any, stream: Any, frame: VideoFrame, pts: list[int], nu
     base = Fraction(stream.time_base or 1 / fps)
     first = frame.pts if frame.pts is not None else 0
     step = float(1 / fps)
+    gaps = [float((b - a) * base) for a, b in itertools.pairwise(pts)]
+    varies = bool(gaps) and max(gaps) - min(gaps) > 2 * TICK_S
     duration = float((pts[-1] - first) * base) + step if pts else num_packets * step
     return VideoInfo(
         container=container.format.name, codec=context.codec.canonical_name, pixel_format=frame.format.name,
-        bit_depth=frame.format.components[0].bits, width=width, height=height, fps=fps, num_frames=num_packets,
+        bit_depth=frame.format.components[0].bits, width=width, height=height, fps=fps,
+        rate=steady_rate(gaps, fps) if varies else fps, num_frames=num_packets,
         start_s=float(first * base), duration_s=duration, time_base=base, rotation=turn_of(lie_of(frame)),
-        is_interlaced=frame.interlaced_frame, hdr=_hdr(context), warnings=_warnings(container, stream, frame, pts, num_packets),
+        is_interlaced=frame.interlaced_frame, hdr=_hdr(context),
+        warnings=_warnings(container, stream, frame, pts, num_packets, varies=varies),
     )  # fmt: skip
 
 
@@ -84,7 +91,7 @@ def _hdr(context: Any) -> str:
     return "BT.2020" if context.colorspace in _BT2020_MATRICES else ""
 
 
-def _warnings(container: Any, stream: Any, frame: VideoFrame, pts: list[int], num_packets: int) -> tuple[str, ...]:
+def _warnings(container: Any, stream: Any, frame: VideoFrame, pts: list[int], num_packets: int, *, varies: bool) -> tuple[str, ...]:
     found = []
     if stream.frames and num_packets < stream.frames:
         found.append(f"truncated: the header promises {stream.frames} frames, {num_packets} are there")
@@ -93,9 +100,8 @@ def _warnings(container: Any, stream: Any, frame: VideoFrame, pts: list[int], nu
         found.append(f"truncated: the header promises {promised_s:.1f} s, {promised_s - lost_s:.1f} s are there")
     if pts and stream.start_time is not None and pts[0] < stream.start_time:
         found.append("trimmed by an edit list")
-    gaps = [float((b - a) * stream.time_base) for a, b in itertools.pairwise(pts)]
-    if gaps and max(gaps) - min(gaps) > 2 * TICK_S:
-        found.append("variable frame rate")
+    if varies:
+        found.append(VARIABLE)
     if len(pictures(container)) > 1:
         found.append(f"{len(pictures(container))} video streams; the largest picture is used")
     if stream.sample_aspect_ratio not in (None, 0, 1):

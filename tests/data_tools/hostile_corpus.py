@@ -11,13 +11,14 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import VideoFrame
-from hostile import FPS, Case, Film, at_rate, cut_to, hum, lose_index, numbered, patched, recorded, scratched, spoil, turned
+from hostile import FPS, Case, Film, Shown, at_rate, cut_to, hum, lose_index, numbered, patched, recorded, scratched, spoil, turned
 
-_VFR = np.cumsum([0] + [33, 50, 100, 33, 67] * 10)[:48]  # milliseconds
+VFR_S = np.cumsum([0] + [33, 50, 100, 33, 67] * 10)[:48] / 1000
+BURSTS_S = np.cumsum([0] + ([20] * 14 + [1200]) * 3 + [20]) / 600  # 30 frames a second, and two seconds held
 
 
-def _shown_vfr(time_s: float) -> int:
-    return int(np.searchsorted(_VFR, time_s * 1000 + 0.5, side="right")) - 1
+def _shown_at(times: np.ndarray) -> Shown:
+    return lambda time_s: int(np.searchsorted(times, time_s + 0.0005, side="right")) - 1
 
 
 def _black(_number: int, height: int, width: int) -> np.ndarray:
@@ -159,10 +160,16 @@ CORPUS: dict[str, Case] = {
     ),
     # clocks
     "vfr.mp4": Case(
-        Film(times=lambda index: int(_VFR[index]), ticks=1000).write,
+        Film(times=lambda index: round(VFR_S[index] * 1000), ticks=1000).write,
         words="variable frame rate",
-        shown=_shown_vfr,
-        seconds=float(_VFR[-1]) / 1000 + 0.056,
+        shown=_shown_at(VFR_S),
+        seconds=float(VFR_S[-1]) + 0.056,
+    ),
+    "bursts.mov": Case(
+        Film(times=lambda index: round(BURSTS_S[index] * 600), ticks=600, numbers=range(len(BURSTS_S))).write,
+        words="variable frame rate",
+        shown=_shown_at(BURSTS_S),
+        seconds=None,
     ),
     "ntsc.mov": Case(Film(fps=Fraction(30000, 1001)).write, shown=at_rate(30000 / 1001), seconds=48 * 1001 / 30000),
     "slow_motion_120.mov": Case(Film(fps=Fraction(120), numbers=range(120)).write, shown=at_rate(120), seconds=1.0),

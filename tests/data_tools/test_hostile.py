@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from drawing import BRAND
 from hostile import colour_error, number_of
-from hostile_corpus import CORPUS
+from hostile_corpus import BURSTS_S, CORPUS, VFR_S
 
 from data_tools.catalog import Catalog
 from data_tools.ingest import ingest_folder
@@ -82,6 +82,19 @@ def test_the_right_frames_at_the_right_times(
     assert worst <= case.near
     assert case.seconds is None or sum(shot.end_s - shot.start_s for shot in found) == pytest.approx(case.seconds, abs=0.02)
     assert np.all([shot.start_pts < shot.end_pts for shot in found])
+
+
+@pytest.mark.parametrize(("name", "times"), [("bursts.mov", BURSTS_S), ("vfr.mp4", VFR_S)])
+def test_where_the_rate_varies_no_frame_is_lost_or_off_by_more_than_half_a_frame(
+    taken_in: Workspace, records: dict[str, Footage], shots: dict[str, list[Shot]], name: str, times: np.ndarray
+):
+    first: dict[int, float] = {}  # number -> seconds at which it is shown first
+    for shot in shots[records[name].footage_id]:
+        for index, (_, frame) in enumerate(video.iterate_frames(taken_in.absolute(shot.path))):
+            first.setdefault(number_of(frame), shot.start_s + index / shot.fps)
+        assert shot.fps == 30
+    assert sorted(first) == list(range(len(times)))
+    assert max(abs(first[number] - time_s) for number, time_s in enumerate(times)) <= 0.5 / 30 + _CLOCK_S
 
 
 def test_a_second_run_costs_nothing(taken_in: Workspace, disk: Path):
