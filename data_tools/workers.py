@@ -9,9 +9,11 @@ import json
 import multiprocessing
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -67,7 +69,8 @@ def run_supervised(
     """Runs a job on every task, a child process each, and yields outcomes in the order in which they end.
 
     Args:
-        job: a module-level function of (arguments, beat). A `LoraStudioError` it raises becomes the failure's words.
+        job: a module-level function of (arguments, beat). A `LoraStudioError` it raises becomes the failure's words; of any
+            other exception type, message and place are told.
         tasks: what to run it on.
         workers: children at once.
         progress: called now and then with the number of tasks done, the running ones counted in part.
@@ -169,7 +172,17 @@ def _child_main(job: Job, arguments: dict[str, Any], connection: Connection) -> 
             message = {"failure": f"it could not be read through: {(fault.strerror or str(fault)).lower()}"}
         except MemoryError:
             message = {"failure": f"it needs more than {_MEMORY_LIMIT // 2**30} GB of memory to read"}
+        except Exception as fault:  # noqa: BLE001  nothing is hidden: whatever it is becomes the task's failure, in words
+            message = {"failure": _in_words(fault)}
         connection.send_bytes(json.dumps(message).encode())
+
+
+def _in_words(fault: Exception) -> str:
+    """What nobody foresaw, so that it can be told to whoever can mend it."""
+    place = traceback.extract_tb(fault.__traceback__)[-1]
+    said = " ".join(str(fault).split())
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"reading it failed with {type(fault).__name__}{f': {said}' if said else ''} ({where}): please report this"
 
 
 def _limit_resources() -> None:

@@ -33,7 +33,7 @@ def iterate_frames(
         (time on the file's own clock in seconds, frame (H, W, 3) uint8 RGB).
 
     Raises:
-        MediaError: the file cannot be opened, or decoding fails on the way.
+        MediaError: the file cannot be opened, decoding fails on the way, or the table is none.
     """
     with open_video(path) as (container, stream):
         base = Fraction(stream.time_base or Fraction(1, 25))
@@ -86,14 +86,25 @@ class _Table:
 
     def __call__(self, frame: VideoFrame) -> Any:
         """The frame, of 16 bits a channel, in the table's colours."""
-        if self._graph is None:
-            self._graph = av.filter.Graph()
-            source = self._graph.add_buffer(None, frame.width, frame.height, frame.format, time_base=Fraction(1, 1000))
-            look_up = self._graph.add("lut3d", interp="tetrahedral", file=str(self._cube))
-            self._graph.link_nodes(source, look_up, self._graph.add("buffersink")).configure()
+        self._graph = self._graph or self._read(frame)
         frame.pts, frame.time_base = 0, Fraction(1, 1000)
         self._graph.push(frame)
         return self._graph.pull()
+
+    def _read(self, frame: VideoFrame) -> Any:
+        graph = av.filter.Graph()
+        source = graph.add_buffer(None, frame.width, frame.height, frame.format, time_base=Fraction(1, 1000))
+        try:
+            look_up = graph.add("lut3d", interp="tetrahedral", file=str(self._cube))
+        except av.error.FFmpegError as fault:
+            log: Any = fault.log  # level, who, words
+            said = log[2].strip() if log else fault.strerror
+            raise MediaError(
+                f"{self._cube.name}: not a .cube table that can be read ({said}): it needs LUT_3D_SIZE N and N x N x N lines of "
+                "three numbers; mend it, or state something else in colour.toml"
+            ) from None
+        graph.link_nodes(source, look_up, graph.add("buffersink")).configure()
+        return graph
 
 
 def _to_rgb(frame: VideoFrame, stream: Any, short_side: int | None, table: _Table | None, scaler: VideoReformatter) -> np.ndarray:

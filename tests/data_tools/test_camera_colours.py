@@ -1,5 +1,6 @@
 """Log footage: suspected, stated, converted; and until then without tags of light."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -101,6 +102,24 @@ def test_a_lut_of_ones_own(place: Workspace):
     place.root.rename(place.root.with_name("elsewhere"))
     moved = Workspace.at(place.root.with_name("elsewhere"))
     assert ingest_folder(moved, moved.footage).num_new == 0, "where a table lies is no part of what it makes"
+
+
+def test_a_broken_lut_is_named_and_read_again_once_it_is_mended(place: Workspace):
+    rows = [f"{red} {green} {blue}" for blue in (0, 1) for green in (0, 1) for red in (0, 1)]
+    state(place, 'lut = "a.cube"')
+    for broken in ("", "LUT_3D_SIZE 2\n0 0 0\n", "LUT_3D_SIZE 99999\n"):
+        (place.footage / "a.cube").write_text(broken)
+        ledger = ingest_folder(place, place.footage)
+        assert ledger.num_new == 1
+        assert ledger.footage[0].sha256, "the footage itself is as it was"
+        assert re.fullmatch(
+            r"a\.cube: not a \.cube table that can be read \(.+\): it needs .+; mend it, .+ colour\.toml", ledger.footage[0].reason
+        )
+    assert ingest_folder(place, place.footage).num_new == 0
+    (place.footage / "a.cube").write_text("LUT_3D_SIZE 2\n" + "\n".join(rows) + "\n")
+    assert "stated anew" in status_of(place)["next"]["ingest"]
+    (record,) = ingest_folder(place, place.footage).footage
+    assert (record.status, record.colour) == ("usable", "lut:a.cube")
 
 
 @pytest.mark.parametrize(

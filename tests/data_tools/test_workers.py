@@ -1,6 +1,7 @@
 """A child that crashes, hangs or raises is one failure; the others go on."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -23,6 +24,8 @@ def job(arguments: dict[str, Any], beat: Beat) -> Any:
             time.sleep(60)
         case "raise":
             raise MediaError("no good")
+        case "bug":
+            return {}["a key that nobody thought of"]
         case "disk":
             raise OSError(28, "No space left on device")
         case "hog":
@@ -37,18 +40,22 @@ def job(arguments: dict[str, Any], beat: Beat) -> Any:
 
 
 def test_every_task_ends_in_one_outcome():
-    dos = ("crash", "hang", "raise", "disk", "hog", "work")
+    dos = ("crash", "hang", "raise", "bug", "disk", "hog", "work")
     tasks = [Task(do, {"do": do}, silence_s=2.0 if do == "hang" else 60.0) for do in dos]
     seen: list[float] = []
     outcomes = {outcome.key: outcome for outcome in run_supervised(job, tasks, 3, seen.append)}
     assert outcomes["work"].value == "workwork"
     assert outcomes["work"].failure is None
     assert outcomes["raise"].failure == "no good"
+    assert re.fullmatch(
+        r"reading it failed with KeyError: 'a key that nobody thought of' \(test_workers.py, line \d+\): please report this",
+        outcomes["bug"].failure or "",
+    )
     assert outcomes["disk"].failure == "it could not be read through: no space left on device"
     assert outcomes["crash"].failure == "the process that read it died (exit code -11)"
     assert outcomes["hang"].failure == "reading it hung (nothing happened for 2 s)"
     assert outcomes["hog"].failure == "it needs more than 16 GB of memory to read"
-    assert max(seen) <= 6
+    assert max(seen) <= 7
 
 
 def test_a_child_that_fills_memory_little_by_little_is_ended(monkeypatch: pytest.MonkeyPatch):
