@@ -4,9 +4,7 @@ Masters are opened in supervised child processes only (`intake.take_in` runs the
 soon as it is known, so a kill costs the files under way; a file whose size and date have not changed costs nothing.
 """
 
-import logging
 import os
-import unicodedata
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,18 +18,13 @@ from data_tools.catalog import Catalog, ShotRow
 from data_tools.colour import ColourFinder
 from data_tools.corrections import carry_over
 from data_tools.due import Known, is_unchanged, key_of, stamp
+from data_tools.finding import find_videos
 from data_tools.rights import RightsFinder
 from lora_studio import files
 from lora_studio.errors import FootageError
 from lora_studio.records import Footage, Rights, Shot
 from lora_studio.workspace import Workspace
 
-logger = logging.getLogger(__name__)
-
-SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".gif", ".gxf", ".h264", ".hevc", ".ivf", ".m2t", ".m2ts", ".m2v", ".m4v"}
-    | {".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
-)
 COPY = "the same file as "  # how the reason of a copy begins
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f} of {total} files [{elapsed}<{remaining}]"
 _IDENTITY = {"footage_id", "sha256", "path", "size_bytes", "mtime_ns", "colour_stated", "rights"}
@@ -77,7 +70,7 @@ def ingest_folder(
         retry: read again what was refused, though it has not changed: it may have been the machine's fault.
 
     Raises:
-        FootageError: no such folder, no video file in it, or a colour.toml in it is wrong.
+        FootageError: no such folder, no video file in it (`finding.find_videos`), or a colour.toml in it is wrong.
         RightsError: a rights.toml in it is wrong.
         WorkspaceError: another ingest is at work in the workspace.
     """
@@ -134,36 +127,6 @@ def in_shard(path: Path, folder: Path, shard: tuple[int, int]) -> bool:
     """Whether a file below a folder falls to a shard: by the hash of its path in the folder, the same on every machine."""
     index, number = shard
     return int(files.sha256_json(path.relative_to(folder).as_posix())[:12], 16) % number == index
-
-
-def find_videos(workspace: Workspace, folder: Path) -> list[Path]:
-    """Every video file below a folder by its suffix, sorted; hidden files and the workspace's own folders are left out.
-
-    Raises:
-        FootageError: no such folder, or no video file in it.
-    """
-    if not folder.is_dir():
-        what = "a file, not a folder" if folder.exists() else "not there"
-        raise FootageError(f"{folder} is {what}: give a folder with video files")
-    own = {workspace.catalog, workspace.dataset, workspace.runs, workspace.takes}
-    found, num_files = [], 0
-    for place, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith(".") and Path(place, name) not in own)
-        num_files += len(names)
-        found += [Path(place, name) for name in names if _is_video_name(name)]
-    if not found:
-        held = f"none of its {num_files} files is a video" if num_files else "it is empty"
-        raise FootageError(f"no footage in {folder}: {held}; video files end in {', '.join(sorted(SUFFIXES))}")
-    return sorted(found)
-
-
-def _is_video_name(name: str) -> bool:
-    if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
-        return False
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):  # line breaks, bytes that are no UTF-8
-        logger.warning("left out, its name is not valid text: %a; rename it", name)
-        return False
-    return True
 
 
 def _must_be_read(known: Known, path: Path, colour: dict[str, Any], *, retry: bool) -> bool:

@@ -18,12 +18,12 @@ from data_tools import normalise, workers
 from data_tools.catalog import Catalog
 from data_tools.clips import ClipFormat
 from data_tools.corrections import read_corrections, said_by_people, write_correction
-from data_tools.ingest import find_videos, ingest_folder
+from data_tools.ingest import ingest_folder
 from data_tools.ledger import leave_out
 from data_tools.status import status_of, to_text
 from lora_studio import video
 from lora_studio.brand import save_brand
-from lora_studio.errors import FootageError, RightsError
+from lora_studio.errors import RightsError
 from lora_studio.files import sha256_file, sha256_json
 from lora_studio.workspace import Workspace
 
@@ -160,26 +160,6 @@ def test_left_overs_of_a_kill_are_swept(workspace: Workspace):
     (workspace.shots / ".dead.123.tmp.mp4").write_bytes(b"half")
     ingest_folder(workspace, workspace.footage)
     assert not list(workspace.shots.glob(".*"))
-
-
-def test_faults_of_the_folder_are_one_line(tmp_path: Path):
-    workspace = Workspace.at(tmp_path / "acme")
-    save_brand(workspace, BRAND)
-    for make, words in (
-        (lambda: None, "is not there: give a folder"),
-        (lambda: (tmp_path / "in").mkdir(), "it is empty"),
-        (lambda: (tmp_path / "in" / "notes.txt").touch(), "none of its 1 files is a video; video files end in"),
-    ):
-        make()
-        with pytest.raises(FootageError, match=words):
-            ingest_folder(workspace, tmp_path / "in")
-    with pytest.raises(FootageError, match="a file, not a folder"):
-        ingest_folder(workspace, tmp_path / "in" / "notes.txt")
-
-
-def test_own_and_hidden_files_are_not_footage(made_workspace: Workspace, tmp_path: Path):
-    found = find_videos(made_workspace, made_workspace.root)
-    assert {path.relative_to(made_workspace.footage).as_posix() for path in found} == set(verdicts(made_workspace))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not on this machine")
