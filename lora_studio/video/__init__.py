@@ -2,7 +2,7 @@
 
 Frames are uint8 RGB arrays (F, H, W, 3), upright, with square pixels. PyAV probes and walks through files of any origin
 (it reads only what it needs, and says what it finds); decord gives random access to clips this project has written itself,
-where it is exact. Where decord is missing or fails, PyAV gives the same pixels.
+where it is exact. Where decord is missing or fails, PyAV gives the same pixels; and it reads what an edit list has trimmed.
 """
 
 from lora_studio.video.container import complaints

@@ -1,6 +1,8 @@
 """The frames shown at given times, by decord where it can, else by PyAV; and how they are fitted to a size."""
 
 import logging
+import math
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -46,6 +48,8 @@ def _read_decord(path: Path, times_s: Sequence[float]) -> np.ndarray:
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         spans = np.asarray(reader.get_frame_timestamp(range(len(reader))), dtype=np.float64)  # (frames, 2) start, end
+        if spans[0, 0] < -TICK_S:  # decord shows what the edit list cuts off, and not the same twice
+            return _read_pyav(path, times_s)
         picked = _pick(spans[:, 0], float(spans[-1, 1]), times_s, path)
         frames = reader.get_batch(picked).asnumpy()
         reader.seek(0)  # else its thread goes on decoding ahead without limit
@@ -56,26 +60,34 @@ def _read_decord(path: Path, times_s: Sequence[float]) -> np.ndarray:
 
 
 def _read_pyav(path: Path, times_s: Sequence[float]) -> np.ndarray:
-    last_wanted = max(times_s) + TICK_S
-    starts, frames = [], []
-    first_s: float | None = None
+    """Keeps no more than the frames that are wanted: the clip may be long."""
+    waiting = deque(sorted(range(len(times_s)), key=lambda place: times_s[place]))
+    shown: dict[int, np.ndarray] = {}  # place in `times_s` -> frame
+    first_s = start_s = step_s = 0.0
+    before: np.ndarray | None = None
     for time_s, frame in iterate_frames(path):
-        first_s = time_s if first_s is None else first_s
-        if time_s - first_s > last_wanted:
+        first_s = time_s if before is None else first_s
+        while before is not None and waiting and times_s[waiting[0]] < time_s - first_s - TICK_S:
+            shown[waiting.popleft()] = before
+        if not waiting:
             break
-        starts.append(time_s - first_s)
-        frames.append(frame)
-    if not frames:
+        step_s, start_s, before = time_s - first_s - start_s, time_s - first_s, frame
+    if before is None:
         raise MediaError(f"{path.name}: no frame can be decoded")
-    step = starts[-1] - starts[-2] if len(starts) > 1 else max(times_s) + 1
-    return np.stack([frames[i] for i in _pick(np.asarray(starts), starts[-1] + step, times_s, path)])
+    if waiting:
+        _check_end(start_s + step_s if step_s else math.inf, times_s, path)  # nobody knows how long a single frame is shown
+    return np.stack([shown.get(place, before) for place in range(len(times_s))])
 
 
 def _pick(starts: np.ndarray, end_s: float, times_s: Sequence[float], path: Path) -> list[int]:
-    if max(times_s) > end_s + TICK_S:
-        raise MediaError(f"{path.name}: it ends at {end_s:.3f} s, a frame at {max(times_s):.3f} s was asked for")
+    _check_end(end_s, times_s, path)
     picked = np.searchsorted(starts, np.asarray(times_s, dtype=np.float64) + TICK_S, side="right") - 1
     return np.clip(picked, 0, len(starts) - 1).tolist()
+
+
+def _check_end(end_s: float, times_s: Sequence[float], path: Path) -> None:
+    if max(times_s) > end_s + TICK_S:
+        raise MediaError(f"{path.name}: it ends at {end_s:.3f} s, a frame at {max(times_s):.3f} s was asked for")
 
 
 def resize_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawing import FPS, move, texture, tinted
+from hostile import Film, number_of
 
 from data_tools import intake, shot_writer
 from data_tools.normalise import normalise_shot
@@ -15,6 +16,7 @@ from data_tools.shot_writer import ShotWriter
 from data_tools.shots import ShotFinder, Span
 from lora_studio import video
 from lora_studio.files import sha256_file
+from lora_studio.video import pick
 
 
 def taken_in(film: Path, folder: Path) -> list[dict]:
@@ -115,3 +117,31 @@ def test_places_are_told_in_order_and_never_later_than_promised():
     assert [place.pts for place in told] == list(range(80))
     assert [place.pts for place in told if place.begins] == [0, 40]
     assert finder.walk().spans == (Span(0, 40), Span(40, 80))
+
+
+@pytest.fixture
+def trimmed(tmp_path: Path) -> Path:
+    """A phone's clip whose edit list hides the first twelve of 48 frames, with one key frame before them."""
+    Film(times=lambda index: index - 12, gop=48).write(tmp_path / "trimmed.mp4")
+    assert "trimmed by an edit list" in video.probe(tmp_path / "trimmed.mp4").warnings
+    return tmp_path / "trimmed.mp4"
+
+
+def test_decord_never_opens_a_master_and_reads_its_shots_right(trimmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import decord
+
+    def opened(*arguments: object, **named: object) -> None:
+        raise AssertionError(f"decord was given {arguments}")
+
+    with monkeypatch.context() as closed:
+        closed.setattr(decord, "VideoReader", opened)
+        (shot,) = taken_in(trimmed, tmp_path / "shots")
+    path, times = Path(shot["path"]), [(index + 0.5) / shot["fps"] for index in range(shot["num_frames"])]
+    assert [number_of(frame) for frame in pick._read_decord(path, times)] == list(range(12, 48))
+    assert np.array_equal(pick._read_decord(path, times), pick._read_pyav(path, times))
+    assert "trimmed by an edit list" not in video.probe(path).warnings
+
+
+def test_a_trimmed_clip_that_somebody_reads_all_the_same_is_read_by_pyav(trimmed: Path):
+    for times in ([0.01, 0.51, 1.49], [1.49, 0.01, 0.51]):
+        assert [number_of(frame) for frame in video.read_frames(trimmed, times)] == [12 + int(time_s * FPS) for time_s in times]
