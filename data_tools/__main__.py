@@ -175,10 +175,11 @@ def tag(
         use = "" if found.is_better else "; not better, so not used"
         beside = f"open_clip {found.right_looked:.0%}, the commonest answer {found.right_commonest:.0%}{use}"
         print(f"{axis:18} learned from {found.num_shots} shots: held out, {found.right:.0%} right; {beside}")
-    if not (done.num_measured or done.num_looked_at or done.num_changed):
+    if not (done.num_measured or done.num_failed or done.num_looked_at or done.num_changed):
         print(f"{done.num_shots} shots; nothing to do")
         return
-    print(f"{done.num_shots} shots: {done.num_measured} measured, {done.num_looked_at} looked at (open_clip, uncalibrated)")
+    failed = f", {done.num_failed} could not be measured (the reasons stand above)" if done.num_failed else ""
+    print(f"{done.num_shots} shots: {done.num_measured} measured{failed}, {done.num_looked_at} looked at (open_clip, uncalibrated)")
 
 
 @app.command()

@@ -43,6 +43,7 @@ class Tagging:
     num_looked_at: int
     num_changed: int
     learned: dict[str, probe.Learned]  # axis -> what came of learning it, where enough was stated
+    num_failed: int = 0  # shots that could not be measured; the next run tries them again
 
 
 def tag_shots(
@@ -80,7 +81,7 @@ def tag_shots(
     is_looked_at = all(row.keys.get("scored") == library for row in rows)
     with ThreadPoolExecutor(1, "vision") as loader:  # torch and a large model take seconds, in which children can measure
         loading = loader.submit(load or _load_vision, folder) if folder and not is_looked_at else None
-        num_measured = _measure(workspace, catalog, stale, num_workers or workers.num_workers(), run)
+        num_failed = _measure(workspace, catalog, stale, num_workers or workers.num_workers(), run)
     _part_into_scenes(catalog)
     if folder is None:
         catalog.put_shots([replace(row, shot=_with_scores(row.shot, "clip", {})) for row in catalog.shots()])
@@ -91,7 +92,7 @@ def tag_shots(
     num_changed = catalog.put_shots(with_statements(workspace, catalog, rows))
     catalog.compact()
     catalog.index()
-    return Tagging(len(rows), num_measured, num_looked_at, num_changed, learned)
+    return Tagging(len(rows), len(stale) - num_failed, num_looked_at, num_changed, learned, num_failed)
 
 
 def with_statements(workspace: Workspace, catalog: Catalog, rows: list[ShotRow]) -> list[ShotRow]:
@@ -123,24 +124,26 @@ def _measured_key(shot: Shot) -> str:
 
 
 def _measure(workspace: Workspace, catalog: Catalog, stale: list[ShotRow], num_workers: int, run: workers.Run) -> int:
+    """Returns how many could not be measured."""
     if not stale:
         return 0
     from data_tools.measure import measure_shot  # imports decoders, which a second run does not need
 
     by_id = {row.shot.shot_id: row for row in stale}
-    tasks = [_measure_task(workspace, row.shot) for row in stale]
+    tasks, num_failed = [_measure_task(workspace, row.shot) for row in stale], 0
     with tqdm(total=len(tasks), desc="measure", unit="shot") as bar:
         for outcome in run(measure_shot, tasks, num_workers, None):
             bar.update()
             if outcome.failure is not None:
                 logger.warning("shot %s could not be measured: %s", outcome.key, outcome.failure)
+                num_failed += 1
                 continue
             row, found = by_id[outcome.key], outcome.value
             shot = row.shot.model_copy(update={"measures": found["measures"], "flags": found["flags"]})
             shot = shot.model_copy(update={"hashes": tuple(found["hashes"])})
             shot = _with_scores(shot, "measured", found["scores"])
             catalog.put_shots([replace(row, shot=shot, keys={**row.keys, "measured": _measured_key(shot)})])
-    return len(tasks)
+    return num_failed
 
 
 def _measure_task(workspace: Workspace, shot: Shot) -> workers.Task:

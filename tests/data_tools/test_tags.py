@@ -1,12 +1,17 @@
 """Tagging: measured, reported and looked at once; corrected tags stay."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from drawing import BRAND
 from test_zero_shot import Brightness
+from typer.testing import CliRunner
 
+from data_tools import workers
+from data_tools.__main__ import app
 from data_tools.catalog import Catalog, ShotRow
 from data_tools.corrections import write_correction
 from data_tools.tags import Tagging, tag_shots
@@ -46,6 +51,29 @@ def test_a_second_run_does_nothing(workspace: Workspace, tiny_vision_folder: Pat
         raise AssertionError(folder)
 
     assert tag_shots(workspace, tiny_vision_folder, must_not_load) == Tagging(4, 0, 0, 0, {})
+
+
+def test_shots_that_cannot_be_measured_are_counted_apart(
+    workspace: Workspace, tiny_vision_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    catalog = Catalog(workspace)
+    catalog.put_shots([replace(row, keys={**row.keys, "measured": "of before"}) for row in catalog.shots()])
+    shown = by_name(workspace)["pan0"].shot
+
+    def run(work: workers.Job, tasks: Sequence[workers.Task], num_workers: int, progress: object) -> Iterator[workers.Outcome]:
+        for task in tasks:
+            outcome = workers.Outcome(task.key, work(task.arguments, lambda share: None), None)
+            yield workers.Outcome(task.key, None, "damaged") if task.key == shown.shot_id else outcome
+
+    monkeypatch.setattr("data_tools.__main__._runner", lambda on_ray: run)
+    command = ["tag", str(workspace.root), "--vision", str(tiny_vision_folder)]
+    said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    assert "4 shots: 3 measured, 1 could not be measured (the reasons stand above), 0 looked at" in said
+    said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    assert "4 shots: 0 measured, 1 could not be measured" in said, "it is tried again"
+    monkeypatch.undo()
+    assert tag_shots(workspace, tiny_vision_folder).num_measured == 1
+    assert tag_shots(workspace, tiny_vision_folder) == Tagging(4, 0, 0, 0, {})
 
 
 def test_a_trained_model_speaks_and_a_person_overrules(workspace: Workspace, tmp_path: Path):
