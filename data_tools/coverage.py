@@ -22,6 +22,7 @@ from lora_studio.taxonomy import AXES, COARSE_SCALE, UNKNOWN
 from lora_studio.workspace import Workspace
 
 _NUM_ADVICE = 5
+_NUM_DOUBTFUL, _DOUBTFUL = 3, 0.8  # so many of the cells below this confidence are named
 _CONFOUNDED_V, _CONFOUNDED_SCENES = 0.6, 6  # Cramer's V from which, and scenes below which nothing is said
 
 
@@ -41,6 +42,18 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Sureness:
+    """How well one axis is known: shots, those whose value is sure enough to count, and of these the mean confidence and the share
+    that a person has said."""
+
+    axis: str
+    shots: int
+    told: int
+    confidence: float
+    human: float
+
+
+@dataclass(frozen=True)
 class Coverage:
     """The whole table; `cells` go row by row, `unknown` last. `target` is the effective number an even table would have."""
 
@@ -50,6 +63,7 @@ class Coverage:
     target: float
     advice: tuple[str, ...]
     confounded: tuple[str, ...]
+    sureness: tuple[Sureness, ...]  # of the two axes
 
     @property
     def rows(self) -> list[str]:
@@ -97,7 +111,15 @@ def count(shots: list[Shot], rows_axis: str, columns_axis: str) -> Coverage:
     known = [cell for cell in cells if UNKNOWN not in (cell.row, cell.column)]
     target = max(1.0, sum(cell.effective for cell in known) / len(known))
     return Coverage(rows_axis, columns_axis, tuple(cells), round(target, 3), _advice(known, target, rows_axis, columns_axis),
-                    tuple(confounded(shots)))  # fmt: skip
+                    tuple(confounded(shots)), tuple(_sureness(shots, axis) for axis in (rows_axis, columns_axis)))  # fmt: skip
+
+
+def _sureness(shots: Sequence[Shot], axis: str) -> Sureness:
+    tags = [shot.tags[axis] for shot in shots if _value(shot, axis) != UNKNOWN]
+    if not tags:
+        return Sureness(axis, len(shots), 0, 0.0, 0.0)
+    confidence, human = (np.mean([tag.confidence for tag in tags]), np.mean([tag.source == "human" for tag in tags]))
+    return Sureness(axis, len(shots), len(tags), round(float(confidence), 3), round(float(human), 3))
 
 
 def stands_in(shot: Shot, rows_axis: str, columns_axis: str) -> tuple[str, str]:
@@ -187,15 +209,40 @@ def counted(number: int, thing: str) -> str:
 
 
 def to_text(found: Coverage) -> str:
-    """The table for a terminal (scenes in each cell, shots in the margins), advice, and what is confounded."""
+    """The table for a terminal (scenes in each cell, shots in the margins), how sure it is, advice, and what is confounded."""
     head = [f"{found.rows_axis} \\ {found.columns_axis}", *found.columns, "all"]
     lines = [[row, *(str(found.at(row, c).scenes or ".") for c in found.columns), str(found.margin(row=row))] for row in found.rows]
     lines.append(["all", *(str(found.margin(column=c)) for c in found.columns), str(found.margin())])
     widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
     table = "\n".join(_aligned(line, widths) for line in (head, *lines))
+    sure = "\n".join(f"  {line}" for line in (*map(_in_words, found.sureness), *_doubtful(found)))
     advice = "\n".join(f"  {line}" for line in found.advice) or "  nothing: the table is even"
     entangled = "\n".join(f"  {line}" for line in found.confounded) or "  nothing that can be told"
-    return f"{table}\n(distinct scenes; in the margins all shots)\n\nshoot next:\n{advice}\n\nconfounded:\n{entangled}"
+    return (
+        f"{table}\n(distinct scenes; in the margins all shots)\n\nhow sure these tags are:\n{sure}\n\nshoot next:\n{advice}\n\n"
+        f"confounded:\n{entangled}"
+    )
+
+
+def _in_words(sure: Sureness) -> str:
+    told = f"{sure.axis}: known for {sure.told} of {counted(sure.shots, 'shot')}"
+    return f"{told}; on average {sure.confidence:.0%} sure, {_by_people(sure.human)}" if sure.told else told
+
+
+def _by_people(share: float) -> str:
+    return f"{share:.0%} said by a person" if share else "none said by a person"
+
+
+def _doubtful(found: Coverage) -> list[str]:
+    """The cells whose shots are least surely in them, and what to do."""
+    cells = [cell for cell in found.cells if cell.shots and UNKNOWN not in (cell.row, cell.column) and cell.confidence < _DOUBTFUL]
+    doubtful = sorted(cells, key=lambda cell: cell.confidence)[:_NUM_DOUBTFUL]
+    places = [f"{cell.row} with {cell.column}, {counted(cell.shots, 'shot')}" for cell in doubtful]
+    lines = [
+        f"least sure: {place}: {cell.confidence:.0%} sure, {_by_people(cell.human)}"
+        for place, cell in zip(places, doubtful, strict=True)
+    ]
+    return [*lines, "what a person says is 100% sure: `data-tools review` shows these shots for correction"] if lines else []
 
 
 def _aligned(line: list[str], widths: list[int]) -> str:
@@ -218,6 +265,7 @@ def to_json(found: Coverage) -> dict[str, object]:
     return {
         "schema": 1, "rows": found.rows_axis, "columns": found.columns_axis, "target": found.target,
         "cells": [asdict(cell) for cell in found.cells], "advice": list(found.advice), "confounded": list(found.confounded),
+        "sureness": [asdict(one) for one in found.sureness],
         "margins": {
             "rows": {row: found.margin(row=row) for row in found.rows},
             "columns": {column: found.margin(column=column) for column in found.columns},

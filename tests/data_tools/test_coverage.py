@@ -1,5 +1,7 @@
 """Coverage counts what is sure, keeps the unknown apart, and names the emptiest cells."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from test_captions import shot
@@ -58,6 +60,25 @@ def test_the_share_of_human_tags_is_told():
     corrected = shot("h", angle_scale="medium", light_key="low")
     corrected = corrected.model_copy(update={"tags": {**corrected.tags, "light.key": fuse({"human": stated("human", "low")})}})
     assert count([corrected, SHOTS[0]], "angle.scale", "light.key").at("medium", "low").human == 0.5
+
+
+def test_a_newcomer_reads_how_sure_the_table_is_and_who_said_so():
+    guessed = shot("g", angle_scale="close_up", light_key="low")
+    guessed = guessed.model_copy(update={"tags": {**guessed.tags, "light.key": fuse({"measured": {"low": 0.55, "mid": 0.45}})}})
+    corrected = guessed.model_copy(update={"shot_id": "h", "scene": "h"})
+    corrected = corrected.model_copy(update={"tags": {**guessed.tags, "light.key": fuse({"human": stated("human", "high")})}})
+    found = count([*SHOTS, guessed, corrected], "angle.scale", "light.key")
+    said = to_text(found)
+    assert "angle.scale: known for 7 of 7 shots; on average 95% sure, none said by a person" in said
+    assert "light.key: known for 6 of 7 shots; on average 89% sure, 17% said by a person" in said
+    assert "least sure: close with low, 1 shot: 75% sure, none said by a person" in said
+    assert said.count("least sure:") == 1, "what is surer than 80% is not doubted"
+    assert "`data-tools review`" in said
+    assert [one.told for one in found.sureness] == [7, 6]
+    assert to_json(found)["sureness"] == [asdict(one) for one in found.sureness]
+    unknown = to_text(count([shot("n")], "angle.scale", "light.key"))
+    assert "light.key: known for 0 of 1 shot\n" in unknown
+    assert "least sure" not in unknown
 
 
 def test_axes_that_go_together_are_named_in_words():
