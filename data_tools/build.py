@@ -13,8 +13,8 @@ from typing import Any
 from data_tools.captions import other_caption
 from data_tools.catalog import Catalog
 from data_tools.clips import ClipFormat, PlannedClip, plan_clips
+from data_tools.facts import clip_facts
 from data_tools.features import Encoders, FeatureStore
-from data_tools.fusion import sure_value
 from data_tools.ledger import RIGHTS, balance, leave_out
 from data_tools.rights import RightsFinder
 from data_tools.withdraw import note_dataset
@@ -24,8 +24,6 @@ from lora_studio.errors import FootageError, RightsError
 from lora_studio.records import Footage, Shot
 from lora_studio.video import Fit
 from lora_studio.workspace import Workspace
-
-MOTION_FLOW = 5.0  # the condition's default; the measured flow is kept beside it
 
 
 @dataclass(frozen=True)
@@ -162,13 +160,21 @@ def _require_rights(workspace: Workspace, shots: Sequence[Shot], footage: Sequen
 
 
 def _plan_sha256(base: Base, clips: Sequence[PlannedClip], store: FeatureStore, footage: Sequence[Footage], brand: Brand) -> str:
-    rights = {record.footage_id: record.rights.model_dump(mode="json") for record in footage if record.status == "usable"}
-    rows = [
-        [clip.clip_id, clip.split, store.clip_key(clip),
-         *(store.text_key(text) for text in _texts(clip, brand).values()), _tags(clip.shot), rights[clip.shot.footage_id]]
-        for clip in clips
-    ]  # fmt: skip
-    return files.sha256_json([base.name, MOTION_FLOW, rows])
+    from lora_studio.training.dataset import SCHEMA
+
+    records = usable_by_id(footage)
+    rows = []
+    for clip in clips:
+        record = records[clip.shot.footage_id]
+        keys = [store.clip_key(clip), *(store.text_key(text) for text in _texts(clip, brand).values())]
+        facts = clip_facts(clip, record, base.form).model_dump(mode="json")
+        rows.append([clip.split, *keys, facts, record.rights.model_dump(mode="json")])
+    return files.sha256_json([SCHEMA, base.name, rows])
+
+
+def usable_by_id(footage: Sequence[Footage]) -> dict[str, Footage]:
+    """The usable files by footage id."""
+    return {record.footage_id: record for record in footage if record.status == "usable"}
 
 
 def _texts(clip: PlannedClip, brand: Brand) -> dict[str, str]:
@@ -176,10 +182,6 @@ def _texts(clip: PlannedClip, brand: Brand) -> dict[str, str]:
     branded = {"long": clip.shot.caption_long, "short": clip.shot.caption_short}
     plain = {f"plain_{kind}": text.removeprefix(f"{brand.trigger}, ") for kind, text in branded.items()}
     return branded | plain | {"plain_other": other_caption(clip.shot, brand, clip.clip_id)}
-
-
-def _tags(shot: Shot) -> dict[str, str]:
-    return {axis: sure_value(tag) for axis, tag in shot.tags.items()}
 
 
 def _write(
@@ -193,19 +195,13 @@ def _write(
 ) -> None:
     from lora_studio.training import dataset
 
-    sha256s = {record.footage_id: record.sha256 for record in footage}
+    records = usable_by_id(footage)
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": []}
     for clip in clips:
         moments, flow = store.clip(clip)
         texts = {kind: store.text(text) for kind, text in _texts(clip, brand).items()}
         rows[clip.split].append(
-            dataset.encode_row(
-                clip_id=clip.clip_id, shot_id=clip.shot.shot_id, footage_id=clip.shot.footage_id,
-                footage_sha256=sha256s[clip.shot.footage_id], start_s=clip.start_s, moments=moments,
-                texts=texts,
-                caption_long=clip.shot.caption_long, caption_short=clip.shot.caption_short, motion_flow=MOTION_FLOW,
-                flow_measured=flow, tags=_tags(clip.shot),
-            )
+            dataset.encode_row(clip_facts(clip, records[clip.shot.footage_id], base.form), moments, texts, flow)
         )
     (workspace.dataset / "manifest.json").unlink(missing_ok=True)
     files.write_json(workspace.dataset / "ledger.json", book)

@@ -14,40 +14,80 @@ from datetime import date
 from typing import Any, Literal
 
 import numpy as np
-from datasets import Dataset, DatasetDict, Features, Sequence, Value, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value, load_from_disk
 from pydantic import Field, ValidationError
 
 from lora_studio import files
 from lora_studio.errors import RightsError, TrainingError
 from lora_studio.records import Record
+from lora_studio.taxonomy import AXES, UNKNOWN
 from lora_studio.workspace import Workspace
 
-SCHEMA = 4
+SCHEMA = 5
 SHARD_BYTES = 500_000_000
 TRAIN, HELD_OUT = "train", "held_out"
 # the captions of a clip; the plain ones are without the trigger, the other one asks for another angle and another light
 TEXTS = ("long", "short", "plain_long", "plain_short", "plain_other")
 
 
+class ClipFacts(Record):
+    """What is known of a clip beside its features: the plain columns of its row."""
+
+    clip_id: str
+    shot_id: str
+    shot_sha256: str  # of the normalised shot
+    shot_path: str  # the normalised shot, relative to the workspace; its pictures are not in the dataset
+    scene: str  # shots of one set-up share it
+    footage_id: str
+    footage_sha256: str
+    footage_path: str  # relative to the workspace
+    start_s: float  # of the clip within its shot
+    start_pts: int  # of the clip within the footage, on the footage's own clock
+    end_pts: int  # exclusive
+    time_base: tuple[int, int]  # seconds per tick as numerator, denominator
+    num_frames: int  # as the model sees the clip
+    fps: float
+    height: int
+    width: int
+    caption_long: str
+    caption_short: str
+    motion_flow: float  # the condition given to the model
+    tags: dict[str, str]  # axis -> value; `unknown` where the sources are not sure, or differ
+    tag_confidence: dict[str, float] = Field(default_factory=dict)  # axis -> 0 to 1, of the strongest source
+    tag_source: dict[str, str] = Field(default_factory=dict)  # axis -> `Tag.source`
+    measures: dict[str, float] = Field(default_factory=dict)  # of the shot
+    flags: dict[str, float] = Field(default_factory=dict)  # of the shot, 0 to 1
+    provenance: dict[str, str | int | None] = Field(default_factory=dict)  # how its pictures came about, and whose they are
+
+
 def clip_features() -> Features:
-    """The columns of `dataset/clips`, in order. Arrays are float16 bytes in C order (`pack_array`)."""
+    """The columns of `dataset/clips`, in order. Arrays are float16 bytes in C order (`pack_array`), dicts of any keys JSON."""
     text, number, count = Value("string"), Value("float64"), Value("int32")
     return Features(
         {
-            "clip_id": text,
-            "shot_id": text,
-            "footage_id": text,
-            "footage_sha256": text,
-            "start_s": number,  # of the clip within its shot
+            **dict.fromkeys(("clip_id", "shot_id", "shot_sha256", "shot_path", "scene"), text),
+            **dict.fromkeys(("footage_id", "footage_sha256", "footage_path"), text),
+            "start_s": number,
+            **dict.fromkeys(("start_pts", "end_pts"), Value("int64")),
+            "time_base": Sequence(Value("int64")),
+            "num_frames": count,
+            "fps": number,
+            **dict.fromkeys(("height", "width"), count),
             "moments": Value("large_binary"),  # (2C, T, H, W): mean and log-variance, unscaled
             "moments_shape": Sequence(Value("int32")),
             **{f"text_{kind}": Value("large_binary") for kind in TEXTS},  # (rows_KIND, D_text): valid rows only
             **{f"rows_{kind}": count for kind in TEXTS},
             "caption_long": text,
             "caption_short": text,
-            "motion_flow": number,  # the condition given to the model
+            "motion_flow": number,
             "flow_measured": number,  # mean optical flow, pixels per frame at the model's size
-            "tags": text,  # JSON: axis -> value
+            "tags": text,
+            "tag_value": {axis: ClassLabel(names=[UNKNOWN, *values]) for axis, values in AXES.items()},  # the same as `tags`
+            "tag_confidence": dict.fromkeys(AXES, Value("float32")),
+            "tag_source": dict.fromkeys(AXES, text),
+            "measures": text,
+            "flags": text,
+            "provenance": text,
         }
     )
 
@@ -78,42 +118,30 @@ def unpack_array(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
         raise TrainingError(f"a dataset row is damaged: {array.size} values do not fill shape {shape}; build it again") from None
 
 
-def encode_row(
-    *,
-    clip_id: str,
-    shot_id: str,
-    footage_id: str,
-    footage_sha256: str,
-    start_s: float,
-    moments: np.ndarray,
-    texts: Mapping[str, np.ndarray],
-    caption_long: str,
-    caption_short: str,
-    motion_flow: float,
-    flow_measured: float,
-    tags: Mapping[str, str],
-) -> dict[str, Any]:
+def encode_row(facts: ClipFacts, moments: np.ndarray, texts: Mapping[str, np.ndarray], flow_measured: float) -> dict[str, Any]:
     """One row of `dataset/clips`.
 
     Args:
+        facts: the plain columns.
         moments: (2C, T, H, W), mean and log-variance of the VAE's posterior, unscaled.
         texts: for each of `TEXTS` (rows, D_text), the valid rows of the text encoder's last hidden state.
+        flow_measured: mean optical flow in pixels per frame at the model's size.
+
+    Raises:
+        TrainingError: an array holds what float16 cannot.
     """
     return {
-        "clip_id": clip_id,
-        "shot_id": shot_id,
-        "footage_id": footage_id,
-        "footage_sha256": footage_sha256,
-        "start_s": float(start_s),
+        **facts.model_dump(),
+        "time_base": list(facts.time_base),
         "moments": pack_array(moments),
         "moments_shape": list(moments.shape),
         **{f"text_{kind}": pack_array(texts[kind]) for kind in TEXTS},
         **{f"rows_{kind}": len(texts[kind]) for kind in TEXTS},
-        "caption_long": caption_long,
-        "caption_short": caption_short,
-        "motion_flow": float(motion_flow),
         "flow_measured": float(flow_measured),
-        "tags": json.dumps(dict(tags), sort_keys=True),
+        "tag_value": {axis: facts.tags.get(axis, UNKNOWN) for axis in AXES},
+        "tag_confidence": {axis: facts.tag_confidence.get(axis, 0.0) for axis in AXES},
+        "tag_source": {axis: facts.tag_source.get(axis, "none") for axis in AXES},
+        **{name: json.dumps(getattr(facts, name), sort_keys=True) for name in ("tags", "measures", "flags", "provenance")},
     }
 
 

@@ -1,7 +1,10 @@
 """The dataset: right numbers in, rights asked first, the book balances, and nothing is encoded twice."""
 
+import json
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 from drawing import BRAND, move, texture
 
+from data_tools import normalise
 from data_tools.build import Base, build_dataset, check_ready, open_base
 from data_tools.captions import other_caption
 from data_tools.catalog import Catalog
@@ -17,7 +21,9 @@ from data_tools.clips import ClipFormat
 from data_tools.features import Encoders, mean_flow
 from lora_studio import files, video
 from lora_studio.brand import load_brand, save_brand
-from lora_studio.errors import FootageError, RightsError
+from lora_studio.errors import FootageError, RightsError, TrainingError
+from lora_studio.taxonomy import TAXONOMY_VERSION
+from lora_studio.training import dataset
 from lora_studio.training.dataset import load_clips, unpack_array
 from lora_studio.workspace import Workspace
 
@@ -92,6 +98,65 @@ def test_rows_hold_what_the_clips_show(workspace: Workspace):
     stills = [row["flow_measured"] for row in rows if '"static"' in row["tags"]]
     assert min(pans) > 0.5
     assert max(stills) < 0.2
+
+
+def test_rows_say_where_clips_lie_in_their_masters_and_who_says_what_of_them(workspace: Workspace):
+    build_dataset(workspace, Plain().base())
+    clips = load_clips(workspace)
+    shots = {row.shot.shot_id: row.shot for row in Catalog(workspace).shots()}
+    records = {record.footage_id: record for record in Catalog(workspace).footage() if record.status == "usable"}
+    seen = 0
+    for row in (*clips.train, *clips.held_out):
+        shot, record = shots[row["shot_id"]], records[row["footage_id"]]
+        tick_s = Fraction(*row["time_base"])
+        start_s, end_s = float(row["start_pts"] * tick_s), float(row["end_pts"] * tick_s)
+        assert end_s - start_s == pytest.approx(9 / 12, abs=0.01)
+        assert shot.start_pts <= row["start_pts"] < row["end_pts"] <= shot.end_pts
+        master = next(frame for _, frame in video.iterate_frames(workspace.absolute(record.path), start_s + 1e-3))
+        shown = video.read_frames(workspace.absolute(row["shot_path"]), [row["start_s"] + 1 / 24])[0]
+        assert np.abs(master.astype(int) - shown).mean() < 4, "the frame at start_pts of the master begins the clip"
+        assert (row["shot_sha256"], row["footage_path"]) == (files.sha256_file(workspace.absolute(shot.path)), record.path)
+        assert (row["num_frames"], row["fps"], row["height"], row["width"]) == (9, 12.0, 48, 80)
+        for axis, said in json.loads(row["tags"]).items():
+            tag, label = shot.tags[axis], clips.train.features["tag_value"][axis]
+            assert label.int2str(row["tag_value"][axis]) == said
+            assert (row["tag_confidence"][axis], row["tag_source"][axis]) == (pytest.approx(tag.confidence), tag.source)
+            seen += said != "unknown"
+        assert (json.loads(row["measures"]), json.loads(row["flags"])) == (shot.measures, shot.flags)
+        assert json.loads(row["provenance"]) == {
+            "colour": "bt709", "transform": "", "normalise_version": normalise.VERSION, "taxonomy_version": TAXONOMY_VERSION,
+            "owner": "Acme", "licence": "owned",
+        }  # fmt: skip
+    assert seen > 8
+
+
+def test_a_rebuild_writes_the_same_bytes(workspace: Workspace):
+    def written() -> dict[str, str]:
+        paths = (path for path in folder.rglob("*") if path.is_file() and "features" not in path.parts)
+        return {str(path.relative_to(folder)): files.sha256_file(path) for path in paths}
+
+    folder = workspace.dataset
+    build_dataset(workspace, Plain().base())
+    first = written()
+    shutil.rmtree(folder)
+    build_dataset(workspace, Plain().base())
+    assert written() == first
+    catalog = Catalog(workspace)
+    catalog.put_footage([record.model_copy(update={"transform": "by hand"}) for record in catalog.footage()])
+    assert build_dataset(workspace, Plain().base()).is_new, "what a row says is part of the plan"
+
+
+def test_a_dataset_of_an_older_schema_is_refused_and_built_anew(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as older:
+        older.setattr(dataset, "SCHEMA", 4)
+        build_dataset(workspace, Plain().base())
+    manifest = workspace.dataset / "manifest.json"
+    files.write_json(manifest, files.read_json(manifest) | {"schema": 4})
+    with pytest.raises(TrainingError, match="schema must be 5, got 4: build the dataset again"):
+        load_clips(workspace)
+    again = build_dataset(workspace, Plain().base())
+    assert (again.is_new, again.num_encoded_clips, again.num_encoded_texts) == (True, 0, 0)
+    assert len(load_clips(workspace).train) == again.num_train
 
 
 def test_the_book_balances(workspace: Workspace):

@@ -9,10 +9,12 @@ import pytest
 from drawing import BRAND
 from hostile import FLOOR, Film, recorded
 
+from data_tools import normalise
 from data_tools.beside import remember_folder
-from data_tools.catalog import Catalog
+from data_tools.catalog import Catalog, ShotRow
 from data_tools.colour import ColourFinder
 from data_tools.corrections import write_correction
+from data_tools.facts import normalise_version
 from data_tools.ingest import ingest_folder
 from data_tools.status import status_of
 from data_tools.tags import tag_shots
@@ -38,6 +40,12 @@ def only_shot(workspace: Workspace) -> Shot:
     return row.shot
 
 
+def made_by(workspace: Workspace) -> int | None:
+    """The version of `normalise` that the only shot's id tells."""
+    (record,) = Catalog(workspace).footage()
+    return normalise_version(only_shot(workspace), record)
+
+
 def floor_of(workspace: Workspace) -> np.ndarray:
     frame = video.read_frames(workspace.absolute(only_shot(workspace).path), [0.2])[0]
     return frame[-20:].mean(axis=(0, 1))
@@ -51,6 +59,7 @@ def test_log_is_suspected_then_stated(place: Workspace, tiny_vision_folder: Path
     grey = 0.3 * np.array(FLOOR) + 0.7 * np.mean(FLOOR)
     (record,) = ingest_folder(place, place.footage).footage
     assert record.colour == "log?"
+    assert made_by(place) == normalise.VERSION
     assert "looks like log" in record.warnings[-1]
     tag_shots(place, tiny_vision_folder)
     first, tags = only_shot(place), only_shot(place).tags
@@ -64,6 +73,7 @@ def test_log_is_suspected_then_stated(place: Workspace, tiny_vision_folder: Path
     assert (ledger.num_new, ledger.footage[0].colour) == (1, "slog3cine")
     assert ledger.footage[0].transform.startswith("S-Log3 / S-Gamut3.Cine to BT.709")
     assert only_shot(place).shot_id != first.shot_id
+    assert made_by(place) == normalise.VERSION, "its colours went through a table"
     assert not place.absolute(first.path).exists()
     assert np.abs(floor_of(place) - grey).max() < 5
     tag_shots(place, tiny_vision_folder)
@@ -120,6 +130,19 @@ def test_a_broken_lut_is_named_and_read_again_once_it_is_mended(place: Workspace
     assert "stated anew" in status_of(place)["next"]["ingest"]
     (record,) = ingest_folder(place, place.footage).footage
     assert (record.status, record.colour) == ("usable", "lut:a.cube")
+
+
+def test_the_version_of_shots_whose_file_states_its_colours_is_told(tmp_path: Path):
+    workspace = Workspace.at(tmp_path)
+    save_brand(workspace, BRAND)
+    workspace.footage.mkdir()
+    Film(colour=(9, 9, 18), paint=recorded("hlg"), numbers=range(24)).write(workspace.footage / "hlg.mp4")
+    ingest_folder(workspace, workspace.footage)
+    assert made_by(workspace) == normalise.VERSION
+    shot = only_shot(workspace)
+    Catalog(workspace).drop_shots([shot.shot_id])
+    Catalog(workspace).put_shots([ShotRow(shot.model_copy(update={"shot_id": "0" * 16}))])
+    assert made_by(workspace) is None
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,8 @@ def test_a_correction_changes_caption_coverage_and_dataset_and_nothing_else(work
     assert again.keys() == clips.keys()
     assert {row["shot_id"] for key, row in again.items() if row != clips[key]} == {shot_id}
     fields = {name for key, row in again.items() for name in row if row[name] != clips[key][name]}
-    touched = {"tags", "caption_long", "text_long", "rows_long", "text_plain_long", "rows_plain_long"}
+    touched = {"tags", "tag_value", "tag_confidence", "tag_source", "caption_long"}
+    touched |= {"text_long", "rows_long", "text_plain_long", "rows_plain_long"}
     assert {"tags", "caption_long"} <= fields <= touched, "nothing of the clip, nothing of the short caption"
 
 

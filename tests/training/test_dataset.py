@@ -8,6 +8,7 @@ import pytest
 from toy import LATENT, toy_row, write_dataset
 
 from lora_studio.errors import RightsError, TrainingError
+from lora_studio.taxonomy import UNKNOWN
 from lora_studio.training.dataset import clip_features, hash_rows, load_clips, pack_array, require_same_encoders, unpack_array
 from lora_studio.workspace import Workspace
 
@@ -26,7 +27,10 @@ def test_a_dataset_is_read_as_it_was_written(workspace: Workspace):
     clips = load_clips(workspace)
     assert (len(clips.train), len(clips.held_out)) == (12, 6)
     assert clips.train.features == clip_features()
-    assert clips.train[3] == toy_row(3)
+    row, features = clips.train[3], clip_features()
+    assert row == features.encode_example(toy_row(3))
+    assert features["tag_value"]["angle.vertical"].int2str(row["tag_value"]["angle.vertical"]) == "eye_level"
+    assert features["tag_value"]["light.key"].int2str(row["tag_value"]["light.key"]) == UNKNOWN
     assert clips.manifest.latent_shape == LATENT
     assert clips.manifest.dataset_sha256 == hash_rows([*clips.train, *clips.held_out])
 
@@ -47,7 +51,7 @@ def test_a_manifest_that_disagrees_is_refused(workspace: Workspace):
     path = workspace.dataset / "manifest.json"
     good = json.loads(path.read_text())
     path.write_text(json.dumps({**good, "schema": 7}))
-    with pytest.raises(TrainingError, match="schema must be 4, got 7"):
+    with pytest.raises(TrainingError, match="schema must be 5, got 7"):
         load_clips(workspace)
     path.write_text(json.dumps({**good, "num_train": 11}))
     with pytest.raises(TrainingError, match=r"holds \(12, 6\) clips"):

@@ -11,7 +11,7 @@ from lora_studio import files
 from lora_studio.brand import Brand, save_brand
 from lora_studio.nova.transformer import NOVATransformer3DModel
 from lora_studio.nova.weights import model_sha256
-from lora_studio.training.dataset import TEXTS, Manifest, encode_row, hash_rows, save_clips, save_manifest
+from lora_studio.training.dataset import TEXTS, ClipFacts, Manifest, encode_row, hash_rows, save_clips, save_manifest
 from lora_studio.workspace import Workspace
 
 LATENT = (4, 3, 4, 8)  # C, T, H, W
@@ -35,20 +35,18 @@ def toy_row(index: int) -> dict:
     pattern = np.sin(np.arange(np.prod(LATENT))).reshape(LATENT)
     own = np.random.default_rng(index)
     mean = pattern + 0.1 * own.standard_normal(LATENT)
-    return encode_row(
-        clip_id=f"clip{index:02d}",
-        shot_id=f"shot{index // 2}",
-        footage_id=f"footage{index // 4}",
-        footage_sha256=f"{index // 4:064d}",
-        start_s=0.5 * index,
-        moments=np.concatenate([mean, np.full(LATENT, -6.0)]),
-        texts={kind: own.standard_normal((rows, TEXT_DIM)) for kind, rows in zip(TEXTS, (5, 2, 4, 1, 3), strict=True)},
-        caption_long=f"toylook, a thing number {index}, seen at eye level",
-        caption_short=f"toylook, thing {index}",
-        motion_flow=5.0,
-        flow_measured=1.5,
-        tags={"angle.vertical": "eye_level"},
-    )
+    facts = ClipFacts(
+        clip_id=f"clip{index:02d}", shot_id=f"shot{index // 2}", shot_sha256=f"{index // 2:064d}",
+        shot_path=f"catalog/shots/shot{index // 2}.mp4", scene=f"shot{index // 2}",
+        footage_id=f"footage{index // 4}", footage_sha256=f"{index // 4:064d}", footage_path=f"footage/{index // 4}.mov",
+        start_s=0.5 * index, start_pts=500 * index, end_pts=500 * index + 750, time_base=(1, 1000),
+        num_frames=9, fps=12.0, height=32, width=64,
+        caption_long=f"toylook, a thing number {index}, seen at eye level", caption_short=f"toylook, thing {index}",
+        motion_flow=5.0, tags={"angle.vertical": "eye_level"}, tag_confidence={"angle.vertical": 0.5},
+        tag_source={"angle.vertical": "measured"}, measures={"lightness": 0.25}, provenance={"taxonomy_version": 1},
+    )  # fmt: skip
+    texts = {kind: own.standard_normal((rows, TEXT_DIM)) for kind, rows in zip(TEXTS, (5, 2, 4, 1, 3), strict=True)}
+    return encode_row(facts, np.concatenate([mean, np.full(LATENT, -6.0)]), texts, flow_measured=1.5)
 
 
 def write_dataset(workspace: Workspace, num_train: int = 12, num_held_out: int = 6, **changes: object) -> None:
