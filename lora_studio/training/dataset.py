@@ -2,19 +2,21 @@
 
 The format belongs to the reader, so whoever builds a dataset imports `clip_features`, `encode_row`, `save_clips`,
 `Manifest`, `hash_rows` and `save_manifest` from here. Layout: `dataset/clips` (a `datasets` DatasetDict with splits `train` and
-`held_out`, one row per clip) and `dataset/manifest.json`.
+`held_out`, one row per clip) and `dataset/manifest.json`. Each of the two folders has a README.md for
+`datasets.load_dataset`.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_from_disk
+from datasets import Sequence as ListOf
 from pydantic import Field, ValidationError
 
 from lora_studio import files
@@ -26,6 +28,21 @@ from lora_studio.workspace import Workspace
 SCHEMA = 5
 SHARD_BYTES = 500_000_000
 TRAIN, HELD_OUT = "train", "held_out"
+# `load_dataset` goes by this: it would leave held_out out, and without the hash give what it kept of another folder of that name
+_CARD = """---
+configs:
+- config_name: default
+  description: {content}
+  data_files:
+{splits}
+---
+Clips of a studio's own footage as features of a video model, with captions, tags and where each clip comes from. Made by
+`data-tools build`; docs/architecture.md of lora_studio says what the columns hold. To read it:
+
+    datasets.load_dataset("THIS FOLDER")
+
+`provenance` names owner and licence of each clip. Nothing here asks whether the rights still hold: training does.
+"""
 # the captions of a clip; the plain ones are without the trigger, the other one asks for another angle and another light
 TEXTS = ("long", "short", "plain_long", "plain_short", "plain_other")
 
@@ -69,12 +86,12 @@ def clip_features() -> Features:
             **dict.fromkeys(("footage_id", "footage_sha256", "footage_path"), text),
             "start_s": number,
             **dict.fromkeys(("start_pts", "end_pts"), Value("int64")),
-            "time_base": Sequence(Value("int64")),
+            "time_base": ListOf(Value("int64")),
             "num_frames": count,
             "fps": number,
             **dict.fromkeys(("height", "width"), count),
             "moments": Value("large_binary"),  # (2C, T, H, W): mean and log-variance, unscaled
-            "moments_shape": Sequence(Value("int32")),
+            "moments_shape": ListOf(Value("int32")),
             **{f"text_{kind}": Value("large_binary") for kind in TEXTS},  # (rows_KIND, D_text): valid rows only
             **{f"rows_{kind}": count for kind in TEXTS},
             "caption_long": text,
@@ -185,6 +202,14 @@ def save_clips(workspace: Workspace, train: Iterable[Mapping[str, Any]], held_ou
         splits = DatasetDict({TRAIN: _table(list(train)), HELD_OUT: _table(list(held_out))})
         shards = {str(name): max(1, math.ceil(split.data.nbytes / SHARD_BYTES)) for name, split in splits.items()}
         splits.save_to_disk(str(temporary), num_shards=shards)
+        content = files.sha256_json([files.sha256_file(path) for path in sorted(temporary.rglob("*.arrow"))])
+        filled = [str(name) for name, split in splits.items() if split]
+        files.write_text(temporary / "README.md", _card(content, filled, ""))
+    files.write_text(workspace.dataset / "README.md", _card(content, filled, "clips/"))
+
+
+def _card(content: str, splits: Sequence[str], folder: str) -> str:
+    return _CARD.format(content=content, splits="\n".join(f"  - split: {name}\n    path: {folder}{name}/*.arrow" for name in splits))
 
 
 def _table(rows: list[Mapping[str, Any]]) -> Dataset:

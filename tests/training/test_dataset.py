@@ -2,9 +2,11 @@
 
 import json
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import DatasetDict, load_dataset
 from toy import LATENT, toy_row, write_dataset
 
 from lora_studio.errors import RightsError, TrainingError
@@ -79,3 +81,22 @@ def test_rights_that_ended_since_the_build_stop_training(workspace: Workspace):
     assert len(load_clips(workspace, today=date(2026, 6, 30)).train) == 12
     with pytest.raises(RightsError, match=r"ended on 2026-06-30: build it again"):
         load_clips(workspace, today=date(2026, 7, 1))
+
+
+@pytest.mark.parametrize("folder", ["dataset", "dataset/clips"])
+def test_the_plainest_call_reads_both_splits(workspace: Workspace, tmp_path: Path, folder: str):
+    def loaded(root: Path) -> DatasetDict:
+        return load_dataset(str(root / folder), cache_dir=str(tmp_path / "cache"))
+
+    clips = load_clips(workspace)
+    first = loaded(workspace.root)
+    assert set(first) == {"train", "held_out"}
+    for split, rows in (("train", clips.train), ("held_out", clips.held_out)):
+        assert first[split].features == clip_features()
+        assert first[split].to_list() == rows.to_list()
+    write_dataset(Workspace.at(tmp_path / "other"), num_train=5, num_held_out=1)
+    assert loaded(tmp_path / "other").num_rows == {"train": 5, "held_out": 1}, "not what was kept of another brand's"
+    write_dataset(workspace, num_train=3, num_held_out=0)
+    assert loaded(workspace.root).num_rows == {"train": 3}, "what was built anew is read anew"
+    streamed = load_dataset(str(workspace.root / folder), split="train", streaming=True)
+    assert [row["clip_id"] for row in streamed] == ["clip00", "clip01", "clip02"]
