@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -59,3 +60,8 @@ def test_a_table_is_written_once_and_whole(tmp_path: Path):
 def test_the_library_is_loaded_for_such_footage_only():
     code = "import sys, lora_studio.video, data_tools.intake; sys.exit('colour' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_mock_is_left_for_other_libraries_to_stumble_over():
+    to_bt709("slog3", np.full((1, 3), 0.5))
+    assert not [name for name, module in sys.modules.items() if isinstance(module, MagicMock)]

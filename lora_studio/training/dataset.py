@@ -209,7 +209,8 @@ def save_clips(workspace: Workspace, train: Iterable[Mapping[str, Any]], held_ou
 
 
 def _card(content: str, splits: Sequence[str], folder: str) -> str:
-    return _CARD.format(content=content, splits="\n".join(f"  - split: {name}\n    path: {folder}{name}/*.arrow" for name in splits))
+    named = "\n".join(f"  - split: {name}\n    path: {folder}{name}/*.arrow" for name in splits)
+    return _CARD.format(content=content, splits=named)
 
 
 def _table(rows: list[Mapping[str, Any]]) -> Dataset:

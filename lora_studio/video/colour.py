@@ -6,8 +6,11 @@ the scene's (log, HLG), by BT.1886's where it is the display's (PQ). BT.2020 wit
 those of the colour-science library.
 """
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Final
+from unittest.mock import MagicMock
 
 import numpy as np
 
@@ -67,8 +70,7 @@ def to_bt709(space: str, codes: np.ndarray) -> np.ndarray:
     Returns:
         (N, 3) R'G'B', 0 to 1.
     """
-    import colour  # seconds to load, and few folders need it
-
+    colour = load_colour_science()
     curve, gamut = LOG_SPACES.get(space, (space, "ITU-R BT.2020"))
     with np.errstate(invalid="ignore"):  # the library computes both branches of a curve everywhere
         if space == "hlg":
@@ -84,6 +86,18 @@ def to_bt709(space: str, codes: np.ndarray) -> np.ndarray:
     wide = np.clip(light @ matrix.T, 0, None)
     shown = wide.clip(max=1) if space == "bt2020" else rolled_off(wide)
     return np.asarray(shown ** (1 / 2.4) if space == "pq" else colour.models.oetf_BT709(shown))
+
+
+def load_colour_science() -> ModuleType:
+    """The library `colour`: seconds to load, and few folders need it.
+
+    Where matplotlib is missing it leaves mocks of it behind, which libraries that look for matplotlib later stumble over.
+    """
+    import colour
+
+    for name in [name for name, module in sys.modules.items() if isinstance(module, MagicMock)]:
+        del sys.modules[name]
+    return colour
 
 
 def rolled_off(light: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 
-from lora_studio.video.colour import LOG_SPACES
+from lora_studio.video.colour import LOG_SPACES, load_colour_science
 
 SKY, FLOOR = (40, 90, 200), (205, 130, 45)
 FPS = 24
@@ -51,8 +51,7 @@ def recorded(space: str, pale: float = 0.0) -> Callable[[int, int, int], np.ndar
 
 def encoded(space: str, shown: np.ndarray) -> np.ndarray:
     """BT.709 code values (N, 3), 0 to 1 and below the roll-off -> code values of a space."""
-    import colour
-
+    colour = load_colour_science()
     curve, gamut = LOG_SPACES.get(space, (space, "ITU-R BT.2020"))
     light = shown**2.4 if space == "pq" else colour.models.oetf_inverse_BT709(shown)
     wide = np.clip(colour.RGB_to_RGB(light, "ITU-R BT.709", gamut), 0, None)
