@@ -82,12 +82,12 @@ def tag_shots(
     with ThreadPoolExecutor(1, "vision") as loader:  # torch and a large model take seconds, in which children can measure
         loading = loader.submit(load or _load_vision, folder) if folder and not is_looked_at else None
         num_failed = _measure(workspace, catalog, stale, num_workers or workers.num_workers(), run)
-    _part_into_scenes(catalog)
     if folder is None:
         catalog.put_shots([replace(row, shot=_with_scores(row.shot, "clip", {})) for row in catalog.shots()])
     taught = AXES_V1 if folder == _shipped_folder() else AXES
     words = taught if asked else None
     num_looked_at = _look(workspace, catalog, loading.result(), model_key, library, words) if loading is not None else 0
+    _part_into_scenes(catalog)
     rows, learned = _learn(with_statements(workspace, catalog, catalog.shots()))
     num_changed = catalog.put_shots(with_statements(workspace, catalog, rows))
     catalog.compact()
@@ -109,8 +109,9 @@ def with_statements(workspace: Workspace, catalog: Catalog, rows: list[ShotRow])
 
 
 def _part_into_scenes(catalog: Catalog) -> None:
-    rows = catalog.shots()
-    scenes = group_scenes([row.shot for row in rows])
+    rows, paths = catalog.shots(), {record.footage_id: record.path for record in catalog.footage()}
+    filmed = sorted((row.shot for row in rows), key=lambda shot: (paths[shot.footage_id], shot.start_pts))
+    scenes = group_scenes(filmed, {row.shot.shot_id: row.vector for row in rows if row.vector is not None})
     catalog.put_shots([replace(row, shot=row.shot.model_copy(update={"scene": scenes[row.shot.shot_id]})) for row in rows])
 
 

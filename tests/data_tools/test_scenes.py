@@ -29,13 +29,30 @@ def test_takes_of_one_set_up_are_near_and_others_far():
     assert scenes.distance(first.hashes, again.hashes) < scenes.ALIKE_BITS
     assert scenes.distance(first.hashes, warm.hashes) < scenes.ALIKE_BITS
     assert scenes.distance(first.hashes, other.hashes) > 2 * scenes.ALIKE_BITS
-    assert scenes.group_scenes([other, warm, again, first]) == {"a": "a", "b": "a", "c": "a", "d": "d"}
+    assert scenes.group_scenes([other, warm, again, first], {}) == {"a": "a", "b": "a", "c": "a", "d": "d"}
 
 
 def test_scenes_chain_and_shots_without_hashes_stand_alone():
     drift = [0, 0b111111, 0b111111111111]  # six bits from one to the next, twelve in all
     shots = [shot(name).model_copy(update={"hashes": (f"{number:016x}",)}) for name, number in zip("abc", drift, strict=True)]
-    assert scenes.group_scenes([*shots, shot("d")]) == {"a": "a", "b": "a", "c": "a", "d": "d"}
+    assert scenes.group_scenes([*shots, shot("d")], {}) == {"a": "a", "b": "a", "c": "a", "d": "d"}
+
+
+def test_framings_that_follow_each_other_and_look_alike_are_one_scene():
+    rng = np.random.default_rng(5)
+    hashes = [int(number) for number in rng.integers(0, 2**62, 16)]
+    hashes[4] = hashes[3] ^ 0xFFFFF  # 20 bits apart: framed anew
+    hashes[15] = hashes[0] ^ 0xFFFFF
+    shots = [shot(f"s{i:02}").model_copy(update={"hashes": (f"{number:016x}",)}) for i, number in enumerate(hashes)]
+    looks = rng.normal(0, 1, (16, 32))
+    looks[4], looks[15] = looks[3], looks[0]
+    looks[8] = looks[7]  # alike for the model, but their hashes are not
+    vectors = {one.shot_id: look for one, look in zip(shots, looks + 5, strict=True)}
+    alone = {one.shot_id: one.shot_id for one in shots}
+    assert scenes.group_scenes(shots, vectors) == alone | {"s04": "s03"}, "the first and the last lie too far apart in time"
+    assert scenes.group_scenes(shots, {}) == alone
+    few = shots[:11]
+    assert scenes.group_scenes(few, vectors) == {one.shot_id: one.shot_id for one in few}, "too few for their mean"
 
 
 @pytest.mark.parametrize("block", [2, 3, 512])
