@@ -18,7 +18,7 @@ ALIKE_BITS = 8.0  # of 64, the mean over a shot's frames: so far apart two takes
 _BLOCK = 512  # shots compared at once
 # measured by benchmarks/scenes.py with the shipped model's vectors
 _TAKE_BITS = 26.0  # of 64: so far apart two framings of a set-up may be
-_TAKE_COSINE = 0.93  # of vectors less the library's mean: so near they must be
+_TAKE_COSINE = 0.9  # of vectors less the library's mean: so near they must be
 _TAKES_APART = 12  # a set-up is filmed again soon: shots compared by their vectors are at most so many places apart
 _ENOUGH = 12  # shots, for their mean to be a library's
 
