@@ -17,6 +17,7 @@ _MAX_CORNERS, _MIN_CORNERS = 300, 12
 _MIN_INLIERS = 0.6  # under this a moving subject, not the camera, explains the picture
 _MIN_STILL_INLIERS = 0.93  # over half a second: a slow orbit has less
 _MIN_SHIFT_INLIERS = 0.9  # of a pan or a tilt: the parallax of an orbit has less
+_MIN_SHAKE_INLIERS = 0.7  # of held and shaky: faces that fill the picture shake, too
 _LEAST_SURE = 0.6  # less, and a face that moves before a dark wall was taken for a tilt
 _STILL = 1.0  # percent of the frame's side per second
 _HANDHELD, _SHAKY = 2.0, 12.0  # percent per second
@@ -121,7 +122,7 @@ def measure_movement(steps: list[Step], wide_steps: list[Step]) -> Movement:
         scores = scores if measures["still_inliers"] >= _MIN_STILL_INLIERS else {}
     if named.startswith(("pan", "tilt")) and inliers < _MIN_SHIFT_INLIERS:
         scores = {}
-    steadiness = steadiness_scores(scores, shake) if inliers >= _MIN_INLIERS else {}
+    steadiness = steadiness_scores(scores, shake) if inliers >= _MIN_SHAKE_INLIERS else {}
     return Movement({name: round(value, 4) for name, value in measures.items()}, scores, steadiness)
 
 
