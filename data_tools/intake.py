@@ -44,13 +44,13 @@ def take_in(arguments: dict[str, Any], beat: workers.Beat) -> dict[str, Any]:
     """
     path, sha256 = Path(arguments["path"]), ""
     try:
-        sha256 = _hash(path)
+        sha256 = _hash(path, beat)
         return {"sha256": sha256} if sha256[:16] in arguments["taken"] else _read(path, sha256, arguments, beat)
     except MediaError as refusal:
         return {"sha256": sha256, "refusal": str(refusal)}
 
 
-def _hash(path: Path) -> str:
+def _hash(path: Path, beat: workers.Beat) -> str:
     if path.is_symlink() and not path.exists():
         raise MediaError(f"{path.name}: a link to {path.readlink()}, which is not there")
     if not path.exists():
@@ -58,7 +58,7 @@ def _hash(path: Path) -> str:
     if not path.is_file():
         raise MediaError(f"{path.name}: not a file but a pipe, a socket or a device")
     try:
-        return files.sha256_file(path)
+        return files.sha256_file(path, lambda _: beat(0.0))  # minutes of a large file on a slow share: no hang
     except OSError as fault:
         raise MediaError(f"{path.name}: cannot be read ({fault.strerror})") from None
 

@@ -1,4 +1,4 @@
-"""Which shots show the same set-up: takes of one scene, or one shot found in two files. Knows hashes, vectors and ids; opens no video.
+"""Which shots show the same set-up: takes of one scene, or one shot found in two files. Knows hashes and vectors; opens no video.
 
 Each shot carries perceptual hashes of a few of its frames (Zauner, 2010: the signs of the 64 lowest frequencies of a 32 x 32
 picture). Two shots are one scene when each frame of one has a frame like it in the other, or, of shots that follow each other in

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ try:
     import fcntl
 except ImportError:  # not on Windows: nothing is locked there
     fcntl = None
+
+_BLOCK_BYTES = 4 << 20
 
 
 @contextmanager
@@ -113,10 +115,20 @@ def read_json(path: Path) -> Any:
         raise WorkspaceError(f"{path} is damaged ({fault}): delete it and run the step that makes it again") from None
 
 
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+def sha256_file(path: Path, tell: Callable[[float], None] | None = None) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits.
+
+    Args:
+        tell: called after every few megabytes with the share that is read, 0 to 1.
+    """
+    digest, size, read = hashlib.sha256(), max(path.stat().st_size, 1), 0
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            read += len(block)
+            if tell:
+                tell(min(1.0, read / size))
+    return digest.hexdigest()
 
 
 def sha256_json(value: Any) -> str:

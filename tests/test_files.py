@@ -1,5 +1,6 @@
 """Atomic writes: whole or not at all, whatever is killed in between."""
 
+import hashlib
 import json
 import os
 
@@ -50,6 +51,16 @@ def test_hashes_do_not_depend_on_key_order(tmp_path):
     assert files.sha256_json({"a": 1, "b": [1.5, "é"]}) == files.sha256_json(json.loads('{"b": [1.5, "\\u00e9"], "a": 1}'))
     (tmp_path / "x").write_bytes(b"abc")
     assert files.sha256_file(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_hashing_a_large_file_tells_how_far_it_is(tmp_path):
+    path, told = tmp_path / "large", []
+    path.write_bytes(b"x" * (9 << 20))
+    assert files.sha256_file(path, told.append) == files.sha256_file(path) == hashlib.sha256(b"x" * (9 << 20)).hexdigest()
+    assert told == sorted(told)
+    assert (len(told), told[-1]) == (3, 1.0)
+    (tmp_path / "empty").touch()
+    assert files.sha256_file(tmp_path / "empty") == hashlib.sha256().hexdigest()
 
 
 def test_a_path_that_cannot_be_written_is_one_line(tmp_path, capsys):

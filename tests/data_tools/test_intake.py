@@ -145,3 +145,11 @@ def test_decord_never_opens_a_master_and_reads_its_shots_right(trimmed: Path, tm
 def test_a_trimmed_clip_that_somebody_reads_all_the_same_is_read_by_pyav(trimmed: Path):
     for times in ([0.01, 0.51, 1.49], [1.49, 0.01, 0.51]):
         assert [number_of(frame) for frame in video.read_frames(trimmed, times)] == [12 + int(time_s * FPS) for time_s in times]
+
+
+def test_a_beat_is_given_while_a_file_is_hashed(tmp_path: Path):
+    (tmp_path / "large.mp4").write_bytes(bytes(9 << 20))
+    beats: list[float] = []
+    arguments = {"path": str(tmp_path / "large.mp4"), "shots": str(tmp_path), "cubes": str(tmp_path), "colour": {}, "taken": []}
+    assert "refusal" in intake.take_in(arguments, beats.append)
+    assert beats == [0.0, 0.0, 0.0]
