@@ -82,10 +82,12 @@ def ingest_folder(
 def _ingest(
     workspace: Workspace, folder: Path, num_workers: int | None, shard: tuple[int, int], run: workers.Run, *, retry: bool
 ) -> Ledger:
-    paths = [path for path in find_videos(workspace, folder) if in_shard(path, folder, shard)]
+    there = find_videos(workspace, folder)
+    paths = [path for path in there if in_shard(path, folder, shard)]
     catalog = Catalog(workspace)
     remember_folder(workspace, folder)
     finder, colours = RightsFinder(workspace), ColourFinder(workspace)
+    finder.warn_of_idle_patterns(folder, there)
     rows = catalog.shots()
     known = Known.of(workspace, catalog.footage(), (row.shot for row in rows))
     stated = {path: colours.of(path) for path in paths}

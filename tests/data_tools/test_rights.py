@@ -56,3 +56,47 @@ def test_footage_that_is_away_keeps_its_rights(place: Workspace):
         footage_id="f", sha256="f", path="../gone/a.mp4", size_bytes=1, mtime_ns=1, status="usable", rights=withdrawn
     )
     assert RightsFinder(place).refresh(away).rights.withdrawn
+
+
+PATTERNS = """owner = "Studio"
+ai_training = true
+expires = 2030-01-01
+[[people]]
+person = "p-01"
+ai_training = true
+[files."Interview_*.MOV"]
+ai_training = false
+[files."day2/*"]
+owner = "Second unit"
+people = []
+"""
+
+
+def test_a_pattern_states_what_is_different_for_its_files(place: Workspace, tmp_path: Path):
+    (tmp_path / "shoot/rights.toml").write_text(PATTERNS)
+    (tmp_path / "shoot/day1/rights.toml").unlink()
+    finder = RightsFinder(place)
+    plain, spoken = finder.of(tmp_path / "shoot/day1/b/a.mp4"), finder.of(tmp_path / "shoot/day1/interview_3.mov")
+    both = finder.of(tmp_path / "shoot/day2/interview_3.mov")
+    assert (plain.owner, plain.ai_training, len(plain.people)) == ("Studio", True, 1)
+    assert spoken == plain.model_copy(update={"ai_training": False})
+    assert (both.owner, both.ai_training, both.people, both.expires) == ("Second unit", False, (), plain.expires)
+
+
+def test_of_two_patterns_the_later_one_counts(place: Workspace, tmp_path: Path):
+    (tmp_path / "shoot/rights.toml").write_text('[files."*"]\nowner = "First"\n[files."a.mp4"]\nowner = "Later"\n')
+    assert RightsFinder(place).of(tmp_path / "shoot/day2/a.mp4").owner == "Later"
+
+
+def test_a_pattern_that_fits_no_file_is_said_once(place: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "shoot/rights.toml").write_text(PATTERNS)
+    paths = sorted((tmp_path / "shoot").rglob("*.mp4"))
+    RightsFinder(place).warn_of_idle_patterns(tmp_path / "shoot", [*paths, *paths])
+    (said,) = caplog.messages
+    assert '[files."Interview_*.MOV"] fits no footage' in said
+
+
+def test_an_unknown_key_in_a_pattern_is_named_with_its_path(place: Workspace, tmp_path: Path):
+    (tmp_path / "shoot/day2/rights.toml").write_text('[files."a*"]\nexpirs = 2030-01-01\n')
+    with pytest.raises(RightsError, match=r"files\.a\*\.expirs is not a known key; did you mean expires"):
+        RightsFinder(place).of(tmp_path / "shoot/day2/a.mp4")
