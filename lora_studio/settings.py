@@ -5,21 +5,34 @@ Knows pydantic and TOML; knows no particular settings file.
 
 import difflib
 import json
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_DATE: Final = "a date is written YYYY-MM-DD, such as 2030-12-31"
+
 
 def read_toml(path: Path, error: type[Exception]) -> dict[str, Any]:
     """Parses a TOML file; a syntax error becomes `error` with file, line and column."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text)
+    except UnicodeDecodeError as fault:
         raise error(f"{path}: not valid TOML: {fault}") from None
+    except tomllib.TOMLDecodeError as fault:
+        raise error(f"{path}: {_wrong_date(text, str(fault)) or f'not valid TOML: {fault}'}") from None
+
+
+def _wrong_date(text: str, fault: str) -> str:
+    """What to say of a syntax error in a line that seems to set a date, `expires = 31.12.2030`; "" of any other."""
+    line = re.search(r"at line (\d+)", fault)
+    written = line and re.match(r"\s*([\w.-]+)\s*=\s*(\d+[-./]\d+[-./]\d+[^\s#]*)", text.splitlines()[int(line[1]) - 1])
+    return f"{written[1]}: {_DATE}; got {written[2]}" if written else ""
 
 
 def validate(model: type[Model], table: dict[str, Any], path: Path, error: type[Exception]) -> Model:
@@ -45,6 +58,8 @@ def _describe_fault(fault: dict[str, Any], model: type[BaseModel]) -> str:
         return f"{key} is not a known key" + (f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}")
     if fault["type"] == "missing":
         return f"{key} is missing"
+    if str(fault["type"]).startswith("date_"):
+        return f"{key}: {_DATE}; got {fault['input']!r}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{key}: {message[0].lower()}{message[1:]}, got {fault['input']!r}"
 
