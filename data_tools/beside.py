@@ -1,5 +1,6 @@
 """What people state in TOML files beside the footage: the nearest one upwards from a file holds for it. Knows no file's meaning."""
 
+import os
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -33,10 +34,25 @@ class Statements(Generic[Statement]):
 
     def _stated_in(self, folder: Path) -> Statement | None:
         if folder not in self._read:
-            path = folder / self._name
-            table = settings.read_toml(path, self._error) if path.is_file() else None
-            self._read[folder] = None if table is None else settings.validate(self._kind, table, path, self._error)
+            path = file_named(folder, self._name, self._error)
+            table = None if path is None else settings.read_toml(path, self._error)
+            self._read[folder] = None if path is None else settings.validate(self._kind, table or {}, path, self._error)
         return self._read[folder]
+
+
+def file_named(folder: Path, name: str, error: type[Exception]) -> Path | None:
+    """The file of a name in a folder, be it `Rights.toml` for `rights.toml`: on some drives these are the same name.
+
+    Raises:
+        error: there are several.
+    """
+    try:
+        found = sorted(entry.name for entry in os.scandir(folder) if entry.name.casefold() == name and entry.is_file())
+    except OSError:  # gone, or it may be read only by those who know what is in it
+        return folder / name if (folder / name).is_file() else None
+    if len(found) > 1:
+        raise error(f"{folder} holds {' and '.join(found)}: only one of them can hold; keep it as {name} and move the others away")
+    return folder / found[0] if found else None
 
 
 def taken_in_folders(workspace: Workspace) -> list[Path]:

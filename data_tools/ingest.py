@@ -87,6 +87,7 @@ def _ingest(
     catalog = Catalog(workspace)
     remember_folder(workspace, folder)
     finder, colours = RightsFinder(workspace), ColourFinder(workspace)
+    finder.warn_of_unread(folder)
     finder.warn_of_idle_patterns(folder, there)
     rows = catalog.shots()
     known = Known.of(workspace, catalog.footage(), (row.shot for row in rows))

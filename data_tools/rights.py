@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from data_tools.beside import Statements
+from data_tools.beside import Statements, file_named, folders_above, taken_in_folders
 from data_tools.withdraw import read_book
 from lora_studio.brand import load_brand
 from lora_studio.errors import RightsError
@@ -23,6 +23,7 @@ from lora_studio.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 RIGHTS_FILE = "rights.toml"
+_LOOK_UP = 3  # in so many folders above the footage a rights.toml is looked for that does not count
 
 
 class Stated(Rights):
@@ -56,6 +57,16 @@ class RightsFinder:
         """
         found = self._statements.of(path)
         return self._default if found is None else found[0].of(path.relative_to(found[1]).as_posix())
+
+    def warn_of_unread(self, folder: Path) -> None:
+        """Says so when a rights.toml lies above a folder that is taken in, where it does not hold."""
+        top = folders_above(folder / "any", taken_in_folders(self._workspace))[-1]
+        for inner, above in zip([top, *top.parents], top.parents[:_LOOK_UP], strict=False):
+            path = None if inner.is_mount() else file_named(above, RIGHTS_FILE, RightsError)
+            if path is not None:
+                logger.warning("%s is not read, for it lies above %s: copy it into that folder, or take in %s", path, top, above)
+            if path is not None or inner.is_mount():
+                return
 
     def warn_of_idle_patterns(self, folder: Path, paths: Iterable[Path]) -> None:
         """Says once of each pattern at or below a folder that it fits none of the files its rights.toml speaks for: a typo?"""

@@ -100,3 +100,40 @@ def test_an_unknown_key_in_a_pattern_is_named_with_its_path(place: Workspace, tm
     (tmp_path / "shoot/day2/rights.toml").write_text('[files."a*"]\nexpirs = 2030-01-01\n')
     with pytest.raises(RightsError, match=r"files\.a\*\.expirs is not a known key; did you mean expires"):
         RightsFinder(place).of(tmp_path / "shoot/day2/a.mp4")
+
+
+def test_another_case_of_the_name_is_read_and_two_are_refused(place: Workspace, tmp_path: Path):
+    folder = tmp_path / "shoot/day2"
+    (folder / "RIGHTS.TOML").write_text('owner = "Loud"\n')
+    assert RightsFinder(place).of(folder / "a.mp4").owner == "Loud"
+    (folder / "Rights.toml").write_text('owner = "Other"\n')
+    with pytest.raises(RightsError, match=r"RIGHTS\.TOML and Rights\.toml.* keep it as rights\.toml"):
+        RightsFinder(place).of(folder / "a.mp4")
+
+
+def test_a_statement_above_the_folder_is_said(place: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    remember_folder(place, tmp_path / "other/deep/day")
+    (tmp_path / "other/deep/day").mkdir(parents=True)
+    RightsFinder(place).warn_of_unread(tmp_path / "shoot/day1")  # read: shoot was taken in as well
+    assert not caplog.messages
+    (tmp_path / "other/Rights.toml").touch()
+    RightsFinder(place).warn_of_unread(tmp_path / "other/deep/day")
+    (said,) = caplog.messages
+    path, folder = tmp_path / "other/Rights.toml", tmp_path / "other/deep/day"
+    assert said == f"{path} is not read, for it lies above {folder}: copy it into that folder, or take in {path.parent}"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('expires = "31.12.2030"', r"expires: a date is written YYYY-MM-DD, such as 2030-12-31; got '31\.12\.2030'"),
+        ("starts = 2030-12-31T10:00:00", "starts: a date is written YYYY-MM-DD, such as 2030-12-31; got '2030-12-31 10:00:00'"),
+        ("expires = 20301231", "expires: a date is written YYYY-MM-DD, such as 2030-12-31; got 20301231"),
+        ("expires = 31.12.2030", r"expires: a date is written YYYY-MM-DD, such as 2030-12-31; got 31\.12\.2030"),
+        ("expires = 2030-02-30", "expires: a date is written YYYY-MM-DD, such as 2030-12-31; got 2030-02-30"),
+    ],
+)
+def test_a_wrong_date_is_told_how_to_write_it(place: Workspace, tmp_path: Path, written: str, said: str):
+    (tmp_path / "shoot/day2/rights.toml").write_text(f'owner = "Studio"\n{written}\n')
+    with pytest.raises(RightsError, match=rf"rights\.toml: {said}"):
+        RightsFinder(place).of(tmp_path / "shoot/day2/a.mp4")
