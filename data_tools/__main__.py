@@ -337,7 +337,7 @@ def export(
 @app.command()
 def withdraw(
     workspace: Place,
-    files: Annotated[list[str], typer.Argument(help="Paths as `status` prints them, or file names that occur once.")],
+    files: Annotated[list[str], typer.Argument(help="Paths, or file names that occur once.")],
     reason: Annotated[str, typer.Option(help="One line for the record.")],
 ) -> None:
     """Take the clearance of footage back, and say what was made with it."""

@@ -9,12 +9,15 @@
     reason = "release of person p-07 revoked"
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 from pydantic import Field
 
+from data_tools.beside import taken_in_folders
 from data_tools.catalog import Catalog
 from lora_studio import files, settings
 from lora_studio.errors import RightsError
@@ -66,7 +69,7 @@ def withdraw(workspace: Workspace, names: Sequence[str], reason: str, today: dat
 
     Args:
         workspace: where they were taken in.
-        names: paths as `data-tools status` prints them, or file names that occur once.
+        names: paths, absolute or relative to the workspace, a folder taken in or the current folder; or file names that occur once.
         reason: one line for the record.
         today: the day that is written down.
 
@@ -76,7 +79,7 @@ def withdraw(workspace: Workspace, names: Sequence[str], reason: str, today: dat
     if not reason.strip():
         raise RightsError("a withdrawal needs a reason: --reason TEXT")
     known = Catalog(workspace).footage()
-    found = [_find(known, name) for name in names]
+    found = [_find(workspace, known, name) for name in names]
     book = read_book(workspace)
     there = {one.sha256 for one in book.withdrawn}
     new = [
@@ -129,12 +132,17 @@ def _runs(workspace: Workspace) -> list[Run]:
     return [run for run in (run_named(workspace, folder.name) for folder in folders) if run.state() is not None]
 
 
-def _find(known: Sequence[Footage], name: str) -> Footage:
-    same = [record for record in known if record.path == name]
+def _find(workspace: Workspace, known: Sequence[Footage], name: str) -> Footage:
+    folders = [Path.cwd(), workspace.root]
+    folders += [workspace.footage, *taken_in_folders(workspace)] if Path(name).name != name else []  # a bare name must be unique
+    meant = {workspace.relative(Path(os.path.normpath(folder / name))) for folder in folders}
+    same = [record for record in known if record.path in meant]
+    if not same and Path(name).exists():  # the way there leads over a link
+        same = [record for record in known if os.path.realpath(workspace.absolute(record.path)) == os.path.realpath(name)]
     alike = same or [record for record in known if record.path.rsplit("/", 1)[-1] == name]
     if len(alike) != 1:
         what = f"{len(alike)} files are called that: {', '.join(record.path for record in alike)}" if alike else "no such footage"
-        raise RightsError(f"{name}: {what}; give a path as `data-tools status` prints it. Nothing was withdrawn")
+        raise RightsError(f"{name}: {what}; give its whole path, or one as `data-tools status` prints it. Nothing was withdrawn")
     if not alike[0].sha256:
         raise RightsError(f"{name}: it could never be read, so there is nothing to withdraw. Nothing was withdrawn")
     return alike[0]

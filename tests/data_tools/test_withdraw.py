@@ -62,6 +62,17 @@ def test_a_renamed_copy_stays_withdrawn(workspace: Workspace, tmp_path: Path):
     assert objection(workspace, "other.mp4") == "withdrawn"
 
 
+def test_a_file_is_found_by_any_of_its_paths(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(workspace.footage / "deep")
+    (tmp_path / "link").symlink_to(workspace.footage)
+    whole = str(workspace.footage / "deep" / "pan.mp4")
+    linked = str(tmp_path / "link" / "deep" / "pan.mp4")
+    for name in ("footage/deep/pan.mp4", "deep/pan.mp4", "pan.mp4", "./pan.mp4", "../deep/pan.mp4", whole, linked):
+        assert [one.path for one in withdraw(workspace, [name], "no release", TODAY).footage] == ["footage/deep/pan.mp4"], name
+    with pytest.raises(RightsError, match="no such footage; give its whole path"):
+        withdraw(workspace, ["/elsewhere/deep/pan.mp3"], "no release", TODAY)
+
+
 @pytest.mark.parametrize(
     ("names", "reason", "said"),
     [
