@@ -352,6 +352,8 @@ def withdraw(
     print(f"noted in {place.root / FILE}; footage files and normalised shots were left where they are")
     if effect.is_in_dataset:
         print(f"the dataset held clips of it and must not be trained on: `data-tools build {place.root}` makes one without them")
+    for folder in effect.exports:
+        print(f"the export in {folder} holds clips of it, and so may copies of it: after `data-tools build` export there anew")
     for name in effect.runs:
         print(f"run {name} was trained on it: delete it and train again")
     for name in effect.unknown_runs:

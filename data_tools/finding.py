@@ -90,7 +90,7 @@ class _Search:
             return f"another workspace; its own footage is taken in when {path / 'footage'} is named"
         if path in _made_by(Workspace.at(self.folder)) and _is_workspace(self.folder):
             return "made by that workspace"
-        return "an export of a dataset" if _is_export(path) else ""
+        return "an export of a dataset" if is_export(path) else ""
 
     def _say(self, path: Path, words: str) -> None:
         self.left_out.append(path)
@@ -106,7 +106,8 @@ def _is_workspace(folder: Path) -> bool:
     return place.brand_file.is_file() and any(path.is_dir() for path in _made_by(place))
 
 
-def _is_export(folder: Path) -> bool:
+def is_export(folder: Path) -> bool:
+    """Whether `data-tools export` wrote a folder."""
     if not (folder / _EXPORT).is_file():
         return False
     try:

@@ -26,6 +26,7 @@ from lora_studio.runs import Run, run_named
 from lora_studio.workspace import Workspace
 
 FILE = "withdrawn.toml"
+_EXPORTS = "exports.json"  # in the catalog folder: where datasets were exported to, and which
 
 
 class Withdrawn(Record):
@@ -52,6 +53,7 @@ class Effect:
     is_in_dataset: bool
     runs: list[str]
     unknown_runs: list[str]
+    exports: list[str]  # folders with clips of it, or of a dataset of which it is not known
 
 
 def read_book(workspace: Workspace) -> Book:
@@ -106,7 +108,29 @@ def effect_of(workspace: Workspace, footage: list[Footage]) -> Effect:
             unknown.append(run.name)
         elif sha256s & set(used):
             runs.append(run.name)
-    return Effect(footage, _is_in_dataset(workspace, {record.footage_id for record in footage}), runs, unknown)
+    is_in_dataset = _is_in_dataset(workspace, {record.footage_id for record in footage})
+    return Effect(footage, is_in_dataset, runs, unknown, _exports_of(workspace, sha256s))
+
+
+def note_export(workspace: Workspace, folder: Path, dataset_sha256: str, *, is_whole: bool) -> None:
+    """Keeps which dataset was exported to a folder; until that is whole, clips of those before it may lie there still."""
+    stored, known = workspace.relative(Path(os.path.abspath(folder))), _exports(workspace)
+    before = [] if is_whole else known.get(stored, [])
+    files.write_json(workspace.catalog / _EXPORTS, {**known, stored: sorted({*before, dataset_sha256})})
+
+
+def _exports(workspace: Workspace) -> dict[str, list[str]]:
+    path = workspace.catalog / _EXPORTS
+    return files.read_json(path) if path.is_file() else {}
+
+
+def _exports_of(workspace: Workspace, sha256s: set[str]) -> list[str]:
+    found = []
+    for stored, datasets in sorted(_exports(workspace).items()):
+        made = [made_of(workspace, dataset) for dataset in datasets]
+        if any(used is None or sha256s & set(used) for used in made):
+            found.append(str(workspace.absolute(stored)))
+    return found
 
 
 def _is_in_dataset(workspace: Workspace, footage_ids: set[str]) -> bool:

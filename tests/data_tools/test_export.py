@@ -80,11 +80,44 @@ def test_foreign_folders_are_left_alone_and_withdrawn_footage_stays_inside(works
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(FootageError, match="holds something that is no export"):
         export_dataset(workspace, tmp_path / "mine")
+    (tmp_path / "mine" / "export.json").write_text("[]")  # another program's
+    with pytest.raises(FootageError, match="holds something that is no export"):
+        export_dataset(workspace, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
     withdraw(workspace, ["a.mp4"], "no release", date(2026, 11, 26))
     with pytest.raises(TrainingError, match="no dataset in"):
         export_dataset(workspace, tmp_path / "set")
     assert not (tmp_path / "set").exists()
+
+
+def test_what_a_person_put_there_stays(workspace: Workspace, tmp_path: Path):
+    plain, folder = Plain(), tmp_path / "set"
+    build_dataset(workspace, plain.base())
+    export_dataset(workspace, folder)
+    written = set(contents(folder))
+    assert set(files.read_json(folder / "export.json")["files"]) == written - {"export.json"}
+    (folder / "notes.txt").write_text("mine")
+    (folder / "train" / "mine.txt").write_text("mine")
+    build_dataset(workspace, plain.base(), 0.5)
+    for is_old in (False, True):  # an export of an older version did not note its files
+        if is_old:
+            mark = files.read_json(folder / "export.json")
+            files.write_json(folder / "export.json", {key: mark[key] for key in mark if key != "files"} | {"model": "other"})
+        assert export_dataset(workspace, folder) > 0
+        export_dataset(workspace, tmp_path / f"fresh{is_old}")
+        fresh = contents(tmp_path / f"fresh{is_old}")
+        mine = {"notes.txt", "train/mine.txt"}
+        assert {name: sha for name, sha in contents(folder).items() if name not in mine} == fresh
+        assert [(folder / name).read_text() for name in sorted(mine)] == ["mine", "mine"]
+
+
+def test_withdrawing_names_the_exports_that_hold_it(workspace: Workspace, tmp_path: Path):
+    build_dataset(workspace, Plain().base())
+    export_dataset(workspace, tmp_path / "set")
+    assert withdraw(workspace, ["a.mp4"], "no release", date(2026, 11, 26)).exports == [str(tmp_path / "set")]
+    build_dataset(workspace, Plain().base())
+    export_dataset(workspace, tmp_path / "set")
+    assert withdraw(workspace, ["a.mp4"], "no release", date(2026, 11, 26)).exports == []
 
 
 def test_padding_keeps_the_whole_picture_in_clip_ids_latents_and_export(workspace: Workspace, tmp_path: Path):
