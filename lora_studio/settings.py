@@ -21,9 +21,10 @@ def read_toml(path: Path, error: type[Exception]) -> dict[str, Any]:
     """Parses a TOML file; a syntax error becomes `error` with file, line and column."""
     try:
         text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text)
     except UnicodeDecodeError as fault:
         raise error(f"{path}: not valid TOML: {fault}") from None
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
         raise error(f"{path}: {_wrong_date(text, str(fault)) or f'not valid TOML: {fault}'}") from None
 
