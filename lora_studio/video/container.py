@@ -58,6 +58,21 @@ def pictures(container: Any) -> list[Any]:
     return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
+def whole_packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream from where the container stands, but for a last one that breaks off, as where a copy stopped.
+
+    `probe` tells that it is not there. One that breaks off on the way is given on: decoding it tells of damage.
+    """
+    broken = None
+    for packet in container.demux(stream):
+        is_end = packet.size == 0 and packet.dts is None
+        if broken is not None and not is_end:
+            yield broken
+        broken = packet if packet.is_corrupt else None
+        if broken is None:
+            yield packet
+
+
 def decode(container: Any, stream: Any, path: Path) -> Iterator[VideoFrame]:
     """All frames from where the container stands.
 
@@ -66,7 +81,7 @@ def decode(container: Any, stream: Any, path: Path) -> Iterator[VideoFrame]:
     """
     last_s = 0.0
     try:
-        for frame in container.decode(stream):
+        for frame in (frame for packet in whole_packets(container, stream) for frame in packet.decode()):
             last_s = frame.time if frame.time is not None else last_s
             if frame.is_corrupt:
                 raise MediaError(f"{path.name}: damaged, the picture at {last_s:.2f} s is not whole")

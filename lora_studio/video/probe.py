@@ -9,7 +9,7 @@ from typing import Any, Final
 from av.video.frame import VideoFrame
 
 from lora_studio.errors import MediaError
-from lora_studio.video.container import decode, open_video, pictures
+from lora_studio.video.container import decode, open_video, pictures, whole_packets
 from lora_studio.video.rate import steady_rate
 from lora_studio.video.upright import is_mirrored, is_turned, lie_of, turn_of
 
@@ -51,7 +51,7 @@ def probe(path: Path) -> VideoInfo:
     """
     with open_video(path) as (container, stream):
         pts, num_packets = [], 0
-        for packet in container.demux(stream):
+        for packet in whole_packets(container, stream):
             if packet.size and packet.stream is stream:
                 num_packets += 1
                 if packet.pts is not None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawing import BRAND
-from hostile import colour_error, number_of
-from hostile_corpus import BURSTS_S, CORPUS, VFR_S
+from hostile import colour_error, cut_to, number_of, patched
+from hostile_corpus import BURSTS_S, CORPUS, LONG, VFR_S
 
 from data_tools.catalog import Catalog
 from data_tools.ingest import ingest_folder
@@ -101,3 +101,12 @@ def test_a_second_run_costs_nothing(taken_in: Workspace, disk: Path):
     before = Catalog(taken_in).footage()
     assert ingest_folder(taken_in, disk).num_new == 0
     assert Catalog(taken_in).footage() == before
+
+
+@pytest.mark.parametrize("share", [0.5, 0.62, 0.8, 0.99])
+def test_a_copy_that_broke_off_anywhere_is_read_up_to_its_last_whole_picture(tmp_path: Path, share: float):
+    path = tmp_path / "cut.mp4"
+    patched(LONG, cut_to(share))(path)
+    info = video.probe(path)
+    assert info.warnings == (f"truncated: the header promises 120 frames, {info.num_frames} are there",)
+    assert len(list(video.iterate_frames(path))) == info.num_frames > 100 * (share - 0.3)
