@@ -110,7 +110,7 @@ def with_statements(workspace: Workspace, catalog: Catalog, rows: list[ShotRow])
 
 def _part_into_scenes(catalog: Catalog) -> None:
     rows, paths = catalog.shots(), {record.footage_id: record.path for record in catalog.footage()}
-    filmed = sorted((row.shot for row in rows), key=lambda shot: (paths[shot.footage_id], shot.start_pts))
+    filmed = sorted((row.shot for row in rows), key=lambda shot: (paths.get(shot.footage_id, ""), shot.start_pts))
     scenes = group_scenes(filmed, {row.shot.shot_id: row.vector for row in rows if row.vector is not None})
     catalog.put_shots([replace(row, shot=row.shot.model_copy(update={"scene": scenes[row.shot.shot_id]})) for row in rows])
 

@@ -53,6 +53,12 @@ def test_a_second_run_does_nothing(workspace: Workspace, tiny_vision_folder: Pat
     assert tag_shots(workspace, tiny_vision_folder, must_not_load) == Tagging(4, 0, 0, 0, {})
 
 
+def test_shots_whose_file_a_killed_ingest_has_forgotten_stop_nothing(workspace: Workspace):
+    path = Catalog(workspace).footage()[0].path
+    Catalog(workspace).drop_footage([path])
+    assert tag_shots(workspace, None).num_shots == 4
+
+
 def test_shots_that_cannot_be_measured_are_counted_apart(
     workspace: Workspace, tiny_vision_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
